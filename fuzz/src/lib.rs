@@ -1,0 +1,1 @@
+//! Fuzz targets of the decoders and of the pure decisions.

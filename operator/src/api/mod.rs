@@ -1,0 +1,1 @@
+//! The three CRDs as data.

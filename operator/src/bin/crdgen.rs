@@ -1,0 +1,2 @@
+//! Prints the three CRDs.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A wish → other controllers' objects → what they answered. Pure.

@@ -1,0 +1,21 @@
+//! The operator: one per cluster. Modules from the bottom up; a line may use the lines above it, never below
+//! (`tests/it/tidy.rs` holds the rule).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`api`] | the three CRDs as data: types, conditions, names |
+//! | [`cluster_api`], [`transport`] | the two seams to the outside, with their error types |
+//! | [`foreign`] | other people's objects: total read structs, apply structs, classify |
+//! | [`engine`], [`policy`] | plain functions over data |
+//! | [`reconcile`] | observe, decide, act |
+//! | [`runtime`] | tasks, controllers, retry policy, lease, clock |
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cluster_api;
+pub mod engine;
+pub mod foreign;
+pub mod policy;
+pub mod reconcile;
+pub mod runtime;
+pub mod transport;

@@ -1,0 +1,1 @@
+//! Tasks, controllers, retry policy, lease, clock.

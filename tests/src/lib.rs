@@ -1,0 +1,1 @@
+//! Home of the integration test binary `it`; the library itself is empty.
