@@ -1,1 +1,3 @@
 //! The world, small and honest.
+
+pub mod apiserver;
