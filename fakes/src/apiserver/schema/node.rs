@@ -274,11 +274,7 @@ impl Checks {
             multiple_of: number("multipleOf"),
             min_length: size("minLength"),
             max_length: size("maxLength"),
-            pattern: map
-                .get("pattern")
-                .and_then(Value::as_str)
-                .filter(|source| !source.is_empty())
-                .map(Pattern::new),
+            pattern: map.get("pattern").and_then(Value::as_str).filter(|source| !source.is_empty()).map(Pattern::new),
             format: map.get("format").and_then(Value::as_str).map(str::to_owned),
             min_items: size("minItems"),
             max_items: size("maxItems"),

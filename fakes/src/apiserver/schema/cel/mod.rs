@@ -22,9 +22,8 @@ pub struct Rule {
 impl Rule {
     /// Reads one entry of `x-kubernetes-validations`; missing parts are empty.
     pub fn from_json(value: &Value) -> Rule {
-        let text = |key: &str| {
-            value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-        };
+        let text =
+            |key: &str| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
         Rule {
             rule: text("rule").unwrap_or_default(),
             message: text("message"),
