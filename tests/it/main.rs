@@ -1,1 +1,3 @@
-//! Integration tests.
+//! Integration tests: whatever needs more than one member of the workspace.
+
+mod tidy;
