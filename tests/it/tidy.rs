@@ -100,7 +100,12 @@ fn operator_modules_use_only_what_lies_below_them() {
 #[test]
 fn kube_is_named_only_behind_the_seam() {
     let adapter = ["operator/src/cluster_api/kube/"];
-    only_in("operator/src", &["kube::Client", "kube::Api", "kube::api::Api"], &adapter, "kube's client lives in the adapter");
+    only_in(
+        "operator/src",
+        &["kube::Client", "kube::Api", "kube::api::Api"],
+        &adapter,
+        "kube's client lives in the adapter",
+    );
     only_in("operator/src", &["runtime::watcher"], &adapter, "the watcher lives in the adapter");
     only_in(
         "operator/src",
@@ -194,7 +199,12 @@ fn unsafe_code_lives_in_the_entropy_shim_alone() {
         let head = fs::read_to_string(root().join(folder).join("lib.rs")).expect("a crate has a lib.rs");
         assert!(head.contains("#![forbid(unsafe_code)]"), "{name} must forbid unsafe code");
     }
-    only_in("sim/src", &["allow(unsafe_code)", "expect(unsafe_code)"], &["sim/src/entropy.rs"], "one place for unsafe code");
+    only_in(
+        "sim/src",
+        &["allow(unsafe_code)", "expect(unsafe_code)"],
+        &["sim/src/entropy.rs"],
+        "one place for unsafe code",
+    );
 }
 
 #[test]
