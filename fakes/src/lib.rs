@@ -1,3 +1,4 @@
 //! The world, small and honest.
+#![forbid(unsafe_code)]
 
 pub mod apiserver;
