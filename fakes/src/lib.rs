@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod apiserver;
+
+pub mod kinds;

@@ -1,3 +1,4 @@
 //! Integration tests: whatever needs more than one member of the workspace.
 
+mod schemas;
 mod tidy;
