@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 use serde_json::Value;
 
+pub mod backoff;
 pub mod kube;
 
 /// A kind as the API server serves it: group, version, kind and plural, resolved at run time (design §4c).

@@ -18,6 +18,7 @@ use crate::cluster_api::{Key, Manager, Object, Preconditions, Propagation, Uid, 
 
 pub mod act;
 pub mod instance;
+pub mod permit;
 
 /// What decide wants done, and why. `why` explains the empty plan too.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -4,13 +4,17 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+/// The body of a request: whole bytes in practice, `From<Bytes>`.
+pub type RequestBody = kube::client::Body;
+
+/// The body of an answer: whole, or a stream that lasts as long as a watch. Any `http_body::Body` becomes one by
+/// `BodyExt::map_err(Into::into).boxed_unsync()`.
+pub type ResponseBody = http_body_util::combinators::UnsyncBoxBody<Bytes, tower::BoxError>;
+
 /// What kube's client and the control plane's client are built from: hyper over TLS in production, the fake server
 /// called directly or over a simulated network in simulation.
-pub type HttpService = tower::util::BoxCloneSyncService<
-    http::Request<kube::client::Body>,
-    http::Response<kube::client::Body>,
-    tower::BoxError,
->;
+pub type HttpService =
+    tower::util::BoxCloneSyncService<http::Request<RequestBody>, http::Response<ResponseBody>, tower::BoxError>;
 
 /// Why no complete answer arrived.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,1 +1,227 @@
-//! The adapter over kube-rs.
+//! The adapter over kube-rs: the only real implementation of [`ClusterApi`], in production and in every simulation.
+//!
+//! Each verb is one request with one deadline ([`deadline`]); no verb repeats itself. What a status code means for the
+//! caller is decided in [`error`], what is sent to whom in [`path`].
+
+use std::sync::Mutex;
+
+use futures::stream::BoxStream;
+use kube::Client;
+use serde_json::{Map, Value, json};
+
+use super::{
+    ApiError, Caps, Change, ClusterApi, Detail, Key, Kind, Manager, Object, Preconditions, Propagation, Scope, Uid,
+    Version,
+};
+use crate::transport::HttpService;
+use error::{Verb, from_kube};
+
+pub mod connect;
+pub mod deadline;
+mod discover;
+mod error;
+mod path;
+pub mod stack;
+mod watch;
+
+/// Objects per page of a list (client-go's number).
+const PAGE: u32 = 500;
+
+/// A cluster reached over HTTP.
+pub struct KubeCluster {
+    client: Client,
+    discovered: Mutex<discover::Memory>,
+}
+
+impl KubeCluster {
+    /// The cluster at `config`'s address, over `service`. Call it inside the runtime that will use it.
+    ///
+    /// # Errors
+    /// When the authentication in `config` is unusable.
+    #[expect(clippy::result_large_err, reason = "kube's own error type, at start-up only")]
+    pub fn new(service: HttpService, config: &kube::Config) -> kube::Result<Self> {
+        Ok(Self { client: stack::client(service, config)?, discovered: Mutex::default() })
+    }
+
+    async fn send(
+        &self,
+        verb: Verb,
+        kind: &Kind,
+        method: http::Method,
+        address: &str,
+        body: Option<(&'static str, &Value)>,
+    ) -> Result<Object, ApiError> {
+        let mut request =
+            http::Request::builder().method(method).uri(address).header(http::header::ACCEPT, "application/json");
+        let bytes = match body {
+            Some((content_type, value)) => {
+                request = request.header(http::header::CONTENT_TYPE, content_type);
+                serde_json::to_vec(value).map_err(|error| ApiError::Refused { why: error.to_string() })?
+            }
+            None => Vec::new(),
+        };
+        // An address that is no URI can only come from a name no server would accept.
+        let request = request.body(bytes).map_err(|error| ApiError::Refused { why: error.to_string() })?;
+        self.client.request::<Value>(request).await.map(Object).map_err(|error| from_kube(error, verb, kind))
+    }
+
+    async fn pages(&self, kind: &Kind, scope: &Scope) -> Result<Vec<Object>, ApiError> {
+        let address = path::collection(kind, scope.namespace.as_deref());
+        let mut objects = Vec::new();
+        let mut from: Option<String> = None;
+        loop {
+            let page = format!("{address}?{}", path::page(scope, PAGE, from.as_deref()));
+            let mut list = self.send(Verb::Read, kind, http::Method::GET, &page, None).await?.0;
+            if let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) {
+                objects.extend(items.into_iter().map(|item| typed(item, kind)));
+            }
+            match list.pointer("/metadata/continue").and_then(Value::as_str) {
+                Some(token) if !token.is_empty() => from = Some(token.into()),
+                _ => return Ok(objects),
+            }
+        }
+    }
+}
+
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+// JSON is YAML; older servers know the apply patch under this name only.
+const APPLY: &str = "application/apply-patch+yaml";
+
+impl ClusterApi for KubeCluster {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, ApiError> {
+        match self.send(Verb::Read, &key.kind, http::Method::GET, &path::object(key), None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(ApiError::Missing) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(&self, kind: &Kind, scope: &Scope) -> Result<Vec<Object>, ApiError> {
+        // A page token can expire while we page (410): once more from the start, then it is the caller's turn.
+        let mut objects = match self.pages(kind, scope).await {
+            Err(ApiError::Unknown { why }) if why.contains("continue") => self.pages(kind, scope).await?,
+            other => other?,
+        };
+        objects.sort_by(|a, b| (a.namespace(), a.name()).cmp(&(b.namespace(), b.name())));
+        Ok(objects)
+    }
+
+    async fn create(&self, object: &Object) -> Result<Object, ApiError> {
+        let Key { kind, namespace, .. } = path::key_of(object);
+        let address =
+            format!("{}?fieldManager={}", path::collection(&kind, namespace.as_deref()), Manager::Operator.name());
+        self.send(Verb::Create, &kind, http::Method::POST, &address, Some((JSON, &object.0))).await
+    }
+
+    async fn apply(&self, object: &Object, manager: Manager, force: bool) -> Result<Object, ApiError> {
+        let key = path::key_of(object);
+        let address = format!("{}?fieldManager={}&force={force}", path::object(&key), manager.name());
+        self.send(Verb::Write, &key.kind, http::Method::PATCH, &address, Some((APPLY, &object.0))).await
+    }
+
+    async fn update(&self, object: &Object) -> Result<Object, ApiError> {
+        let key = path::key_of(object);
+        let address = format!("{}?fieldManager={}", path::object(&key), Manager::Operator.name());
+        self.send(Verb::Write, &key.kind, http::Method::PUT, &address, Some((JSON, &object.0))).await
+    }
+
+    async fn patch(&self, key: &Key, uid: &Uid, merge: &Value) -> Result<Object, ApiError> {
+        let mut merge = merge.clone();
+        merge["metadata"]["uid"] = json!(uid.0);
+        let address = format!("{}?fieldManager={}", path::object(key), Manager::Operator.name());
+        self.send(Verb::Write, &key.kind, http::Method::PATCH, &address, Some((MERGE, &merge))).await
+    }
+
+    async fn patch_status(
+        &self,
+        key: &Key,
+        uid: &Uid,
+        version: Option<Version>,
+        status: &Value,
+    ) -> Result<(), ApiError> {
+        let mut body = json!({
+            "apiVersion": key.kind.api_version(),
+            "kind": key.kind.kind,
+            "metadata": { "name": key.name, "uid": uid.0 },
+        });
+        if let Some(namespace) = &key.namespace {
+            body["metadata"]["namespace"] = json!(namespace);
+        }
+        if let Some(version) = version {
+            body["metadata"]["resourceVersion"] = json!(version.0);
+        }
+        if let Some(status) = without_empty_objects(status) {
+            body["status"] = status;
+        }
+        let address = format!("{}/status?fieldManager={}&force=true", path::object(key), Manager::Operator.name());
+        self.send(Verb::Write, &key.kind, http::Method::PATCH, &address, Some((APPLY, &body))).await.map(|_| ())
+    }
+
+    async fn delete(&self, key: &Key, only_if: &Preconditions, how: Propagation) -> Result<(), ApiError> {
+        let mut preconditions = Map::new();
+        if let Some(uid) = &only_if.uid {
+            preconditions.insert("uid".into(), json!(uid.0));
+        }
+        if let Some(version) = &only_if.version {
+            preconditions.insert("resourceVersion".into(), json!(version.0));
+        }
+        let mut options = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": match how {
+                Propagation::Background => "Background",
+                Propagation::Foreground => "Foreground",
+                Propagation::Orphan => "Orphan",
+            },
+        });
+        if !preconditions.is_empty() {
+            options["preconditions"] = Value::Object(preconditions);
+        }
+        match self.send(Verb::Delete, &key.kind, http::Method::DELETE, &path::object(key), Some((JSON, &options))).await
+        {
+            Ok(_) | Err(ApiError::Missing) => Ok(()),
+            // Another object has taken the name, so the one we meant is gone.
+            Err(ApiError::Conflict { why }) if why.contains("UID in precondition") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn watch(&self, kind: &Kind, scope: &Scope, detail: Detail) -> BoxStream<'static, Change> {
+        watch::watch(&self.client, kind, scope, detail)
+    }
+
+    async fn discover(&self) -> Result<Caps, ApiError> {
+        discover::discover(&self.client, &self.discovered).await
+    }
+}
+
+/// Items of built-in lists come without apiVersion and kind.
+fn typed(mut item: Value, kind: &Kind) -> Object {
+    if let Some(map) = item.as_object_mut() {
+        map.entry("apiVersion").or_insert_with(|| json!(kind.api_version()));
+        map.entry("kind").or_insert_with(|| json!(kind.kind));
+    }
+    Object(item)
+}
+
+/// Leaves out nulls and objects that are or become empty: newer servers turn an emptied object of an apply into null,
+/// and the schema then refuses the whole status (contract §3.3). `None` when nothing is left. Items of arrays stay, since
+/// their number is content.
+fn without_empty_objects(value: &Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Object(map) => {
+            let kept: Map<String, Value> =
+                map.iter().filter_map(|(name, value)| Some((name.clone(), without_empty_objects(value)?))).collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Value::Array(items) => Some(Value::Array(
+            items.iter().map(|item| without_empty_objects(item).unwrap_or_else(|| item.clone())).collect(),
+        )),
+        other => Some(other.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
