@@ -1,1 +1,4 @@
-//! The simulator.
+//! The simulator: runs the production operator against the fakes on simulated time, with faults, and judges the outcome.
+#![deny(unsafe_code)]
+
+pub mod entropy;

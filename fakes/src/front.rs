@@ -1,0 +1,402 @@
+//! The API server as its clients reach it: every request and reply recorded, and the armed faults striking.
+//!
+//! One `handle` serves the in-process transport and the TCP listener. A [`Gate`] belongs to one incarnation of a client
+//! process: once closed, nothing of that process is accepted and nothing is delivered to it, although its tasks may
+//! live until the runtime polls them once more.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::sync::watch;
+
+use crate::apiserver::{Body, Server};
+use crate::faults::{At, Faults, Pattern, Rule, Strike};
+use crate::history::{Call, Event, History};
+
+/// The connection broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub &'static str);
+
+/// A reply's body on its way.
+pub type FrontBody = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Broken>>>;
+
+/// Whether one incarnation of a process lives.
+#[derive(Clone)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(watch::Sender::new(true))
+    }
+}
+
+impl Gate {
+    /// Ends the incarnation as far as the world can see.
+    pub fn close(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// Whether it lives.
+    pub fn is_open(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns once it is closed.
+    pub async fn closed(&self) {
+        let mut state = self.0.subscribe();
+        // The sender lives in self, so waiting cannot fail.
+        let _ = state.wait_for(|open| !open).await;
+    }
+}
+
+/// How long the way to the server and back takes. Half before the request is handled, half after.
+pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// Server, history and faults in one; a cheap handle.
+#[derive(Clone)]
+pub struct Front {
+    server: Server,
+    history: History,
+    faults: Faults,
+    latency: Option<Latency>,
+}
+
+impl Front {
+    /// Records every commit of the server from now on.
+    pub fn new(server: Server, history: History, faults: Faults) -> Self {
+        let into = history.clone();
+        server.on_commit(move |commit| {
+            into.push(&commit.actor.as_str().into(), Event::Commit(Arc::new(commit.clone())));
+        });
+        Self { server, history, faults, latency: None }
+    }
+
+    /// The same, with a way that takes time.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Latency) -> Self {
+        self.latency = Some(latency);
+        self
+    }
+
+    async fn travel(&self) {
+        if let Some(latency) = &self.latency {
+            tokio::time::sleep(latency() / 2).await;
+        }
+    }
+
+    /// Carries one request to the server and the reply back.
+    ///
+    /// # Errors
+    /// The connection broke: what became of the request is unknown to the sender.
+    pub async fn handle<B>(
+        &self,
+        actor: &Arc<str>,
+        gate: &Gate,
+        request: Request<B>,
+    ) -> Result<Response<FrontBody>, Broken>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: Display,
+    {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| Broken("the request body broke off"))?.to_bytes();
+        alive(gate).await;
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let call = Arc::new(Call::read(&parts.method, path, content_type));
+        let way = Way { front: self, actor, gate, id: self.history.request_id(), call };
+        self.history.push(actor, Event::Request { id: way.id, call: way.call.clone(), body: body.clone() });
+
+        let struck = way.strike(At::Before);
+        self.travel().await;
+        match struck {
+            None => {}
+            Some(Strike::Crash) => return way.die(None).await,
+            Some(Strike::Lose) => return way.lost("connection refused"),
+            Some(Strike::Silence) => return way.silence("no answer").await,
+            Some(Strike::Twice) => {
+                let again = Request::from_parts(parts.clone(), Full::new(body.clone()));
+                drop(self.server.handle(actor, again).await);
+            }
+            Some(strike) => {
+                if let Some(answer) = answer(&strike) {
+                    return Ok(way.deliver(answer).await);
+                }
+            }
+        }
+        alive(gate).await;
+        let reply = self.server.handle(actor, Request::from_parts(parts, Full::new(body))).await;
+
+        let struck = way.strike(At::After);
+        let replaced = match struck {
+            Some(Strike::Crash) => return way.die(Some(reply.status())).await,
+            Some(Strike::Lose) => return way.lost("connection reset"),
+            Some(Strike::Silence) => return way.silence("no answer").await,
+            Some(strike) => answer(&strike),
+            None => None,
+        };
+        self.travel().await;
+        if let Some(answer) = replaced {
+            return Ok(way.deliver(answer).await);
+        }
+        alive(gate).await;
+        match way.strike(At::Reply) {
+            Some(Strike::Crash) => {
+                let arrived = way.pass(reply, None).await;
+                gate.close();
+                Ok(arrived)
+            }
+            Some(Strike::Lose) => way.lost("connection reset"),
+            Some(Strike::Silence) => way.silence("no answer").await,
+            Some(Strike::SlowHead { ms }) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(way.pass(reply, None).await)
+            }
+            strike => Ok(way.pass(reply, strike).await),
+        }
+    }
+}
+
+/// Waits for ever once the process is dead: it takes no further step.
+async fn alive(gate: &Gate) {
+    if !gate.is_open() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// One request on its way.
+struct Way<'a> {
+    front: &'a Front,
+    actor: &'a Arc<str>,
+    gate: &'a Gate,
+    id: u64,
+    call: Arc<Call>,
+}
+
+impl Way<'_> {
+    fn strike(&self, at: At) -> Option<Strike> {
+        let (rule, strike) = self.front.faults.strike(self.actor, &self.call, at)?;
+        let what = format!("{strike:?} at {at:?} of {}", self.call);
+        self.front.history.push(self.actor, Event::Fault { rule, what });
+        Some(strike)
+    }
+
+    fn record_lost(&self, why: &'static str) {
+        self.front.history.push(self.actor, Event::Lost { id: self.id, call: self.call.clone(), why });
+    }
+
+    fn lost<T>(&self, why: &'static str) -> Result<T, Broken> {
+        self.record_lost(why);
+        Err(Broken(why))
+    }
+
+    async fn silence<T>(&self, why: &'static str) -> T {
+        self.record_lost(why);
+        std::future::pending().await
+    }
+
+    async fn die<T>(&self, handled: Option<StatusCode>) -> T {
+        if let Some(status) = handled {
+            let (id, call) = (self.id, self.call.clone());
+            let event = Event::Reply { id, call, status: status.as_u16(), body: Bytes::new(), delivered: false };
+            self.front.history.push(self.actor, event);
+        }
+        self.gate.close();
+        std::future::pending().await
+    }
+
+    /// A reply that did not come from the server.
+    async fn deliver(&self, reply: Response<Bytes>) -> Response<FrontBody> {
+        let (parts, body) = reply.into_parts();
+        self.record_reply(parts.status, &body);
+        Response::from_parts(parts, whole(body))
+    }
+
+    fn record_reply(&self, status: StatusCode, body: &Bytes) {
+        let (id, call, body) = (self.id, self.call.clone(), body.clone());
+        let event = Event::Reply { id, call, status: status.as_u16(), body, delivered: true };
+        self.front.history.push(self.actor, event);
+    }
+
+    /// The server's reply, its body perhaps damaged.
+    async fn pass(&self, reply: Response<Body>, strike: Option<Strike>) -> Response<FrontBody> {
+        let (parts, body) = reply.into_parts();
+        if self.call.verb == "watch" && parts.status.is_success() {
+            self.record_reply(parts.status, &Bytes::new());
+            return Response::from_parts(parts, self.stream(body, strike));
+        }
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        self.record_reply(parts.status, &body);
+        let half = body.slice(..body.len() / 2);
+        let rest = body.slice(body.len() / 2..);
+        let damaged = match strike {
+            Some(Strike::HalfBody) => futures::stream::iter([Ok(Frame::data(half)), Err(Broken("body cut"))]).boxed(),
+            Some(Strike::SlowBody { ms }) => futures::stream::iter([Ok(Frame::data(half))])
+                .chain(futures::stream::once(async move {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    Ok(Frame::data(rest))
+                }))
+                .boxed(),
+            _ => return Response::from_parts(parts, whole(body)),
+        };
+        Response::from_parts(parts, StreamBody::new(damaged))
+    }
+
+    /// A watch, event by event.
+    fn stream(&self, body: Body, strike: Option<Strike>) -> FrontBody {
+        let reader = Reader {
+            lines: Lines { body, buffer: Vec::new() },
+            front: self.front.clone(),
+            actor: self.actor.clone(),
+            gate: self.gate.clone(),
+            id: self.id,
+            call: self.call.clone(),
+            strike,
+            delivered: 0,
+            over: false,
+        };
+        let stream = futures::stream::unfold(reader, |mut reader| async move {
+            let frame = reader.next().await?;
+            Some((frame, reader))
+        });
+        StreamBody::new(stream.boxed())
+    }
+}
+
+/// Splits a streaming body into whole lines.
+struct Lines {
+    body: Body,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(end + 1);
+                return Some(std::mem::replace(&mut self.buffer, rest).into());
+            }
+            let frame = self.body.frame().await?.ok()?;
+            match frame.into_data() {
+                // The usual case: one event, one frame, no copy.
+                Ok(data) if self.buffer.is_empty() && data.iter().position(|b| *b == b'\n') == Some(data.len() - 1) => {
+                    return Some(data);
+                }
+                Ok(data) => self.buffer.extend_from_slice(&data),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+struct Reader {
+    lines: Lines,
+    front: Front,
+    actor: Arc<str>,
+    gate: Gate,
+    id: u64,
+    call: Arc<Call>,
+    strike: Option<Strike>,
+    delivered: u64,
+    over: bool,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+        if self.over {
+            return None;
+        }
+        match self.strike {
+            Some(Strike::EndStream { after }) if self.delivered >= after => return None,
+            Some(Strike::Expire { after }) if self.delivered >= after => {
+                self.over = true;
+                return Some(Ok(Frame::data(EXPIRED.into())));
+            }
+            Some(Strike::HalfOpen { after }) if self.delivered >= after => std::future::pending().await,
+            _ => {}
+        }
+        let line = self.lines.next().await?;
+        match self.strike {
+            Some(Strike::SlowBody { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Some(Strike::Miss { after }) if self.delivered >= after => {
+                self.front.faults.follow(self.expired_on_return());
+                return None;
+            }
+            _ => {}
+        }
+        alive(&self.gate).await;
+        self.delivered += 1;
+        let event = Event::Delivery { id: self.id, call: self.call.clone(), line: line.clone() };
+        self.front.history.push(&self.actor, event);
+        Some(Ok(Frame::data(line)))
+    }
+
+    /// The second half of a missed event: the window has passed when the reader comes back.
+    fn expired_on_return(&self) -> Rule {
+        let pattern = Pattern { verb: "watch".into(), kind: self.call.resource.clone(), name: String::new() };
+        Rule {
+            id: "F23".into(),
+            actor: self.actor.to_string(),
+            pattern,
+            nth: 1,
+            at: At::Reply,
+            strike: Strike::Expire { after: 0 },
+        }
+    }
+}
+
+/// What a watch says when its resourceVersion is older than the window.
+const EXPIRED: &str = concat!(
+    r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#,
+    r#""message":"too old resource version","reason":"Expired","code":410}}"#,
+    "\n"
+);
+
+fn whole(body: Bytes) -> FrontBody {
+    StreamBody::new(futures::stream::iter([Ok(Frame::data(body))]).boxed())
+}
+
+/// The canned reply of an [`Strike::Answer`].
+fn answer(strike: &Strike) -> Option<Response<Bytes>> {
+    let Strike::Answer { status, retry_after, plain } = strike else { return None };
+    let reason = match status {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "InternalError",
+    };
+    let (content, body) = if *plain {
+        ("text/plain; charset=utf-8", "Too many requests, please try again later.\n".to_owned())
+    } else {
+        let mut body = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": format!("injected {reason}"), "reason": reason, "code": status,
+        });
+        if let Some(seconds) = retry_after {
+            body["details"] = serde_json::json!({ "retryAfterSeconds": seconds });
+        }
+        ("application/json", body.to_string())
+    };
+    let mut reply = Response::new(Bytes::from(body));
+    *reply.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+    if let Some(seconds) = retry_after {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+    }
+    Some(reply)
+}

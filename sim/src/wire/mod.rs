@@ -1,0 +1,3 @@
+//! How requests travel: in process ([`direct`]), or over real sockets ([`tcp`], for `sim up`).
+
+pub mod direct;

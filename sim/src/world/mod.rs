@@ -1,0 +1,195 @@
+//! Who runs: one API server with its controllers, the fake Flux, the operator's incarnations, and people.
+//!
+//! Everything lives on one paused runtime. A run ends by dropping the world: nothing of it is global.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fakes::apiserver::{self, Client, Server};
+use fakes::faults::Faults;
+use fakes::front::Front;
+use fakes::history::{Event, History, Phase};
+use fakes::script::Order;
+use rand::Rng as _;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::case::{Case, fork};
+use crate::oracle::{self, Judge, Violation};
+use crate::trace::{Detail, Trace};
+use crate::truth::Truth;
+
+pub mod clock;
+pub mod install;
+pub mod process;
+pub mod workload;
+
+use clock::SimulatedTime;
+use process::Process;
+
+/// A running world.
+pub struct World {
+    /// The server, as everybody reaches it.
+    pub server: Server,
+    /// The way to it, recorded and with faults.
+    pub front: Front,
+    /// What happened.
+    pub history: History,
+    /// The same as text and hash.
+    pub trace: Trace,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// What Helm and the registries hold, and how Flux behaves.
+    pub flux: Arc<fakes::flux::World>,
+    /// Time.
+    pub time: SimulatedTime,
+    judge: Arc<Mutex<Judge>>,
+    commits: watch::Receiver<u64>,
+    operator: Option<Process>,
+    tasks: JoinSet<()>,
+}
+
+impl World {
+    /// Builds the world of a case: cluster up, definitions installed, Flux running, the operator not yet started.
+    /// `reader` sees the history from its first record.
+    ///
+    /// # Errors
+    /// The cluster cannot be built; a defect of ours.
+    pub async fn build(
+        case: &Case,
+        detail: Detail,
+        reader: Option<Box<dyn FnMut(&fakes::history::Record) + Send>>,
+    ) -> Result<Self, String> {
+        let time = SimulatedTime::start();
+        let history = History::new(move || time.elapsed());
+        let trace = Trace::of(&history, detail);
+        let judge = Arc::new(Mutex::new(Judge::new(oracle::all())));
+        let judging = judge.clone();
+        history.read(move |record| lock(&judging).step(record));
+        if let Some(reader) = reader {
+            history.read(reader);
+        }
+        let (count, commits) = watch::channel(0);
+        history.read(move |record| {
+            if matches!(record.event, Event::Commit(_)) {
+                count.send_modify(|count| *count += 1);
+            }
+        });
+
+        let clock = apiserver::Clock::new(move || time.now());
+        let server = Server::new(apiserver::Config::new(clock, case.world));
+        let faults = Faults::default();
+        let (least, most) = case.latency_ms;
+        let stream = Mutex::new(fork(case.world, "latency"));
+        let latency = move || {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            Duration::from_micros(stream.random_range(least * 1000..=most * 1000))
+        };
+        let front = Front::new(server.clone(), history.clone(), faults.clone()).with_latency(Arc::new(latency));
+
+        let mut tasks = JoinSet::new();
+        let controllers = server.clone();
+        tasks.spawn(async move { controllers.run_controllers().await });
+        install::install(&server.client("admin"), &fakes::kinds::crds(&case.dials)).await?;
+        let flux = process::flux(&server, case, &mut tasks);
+        Ok(Self { server, front, history, trace, faults, flux, time, judge, commits, operator: None, tasks })
+    }
+
+    /// Starts the operator; it is started again whenever it ends.
+    pub fn start_operator(&mut self, seed: u64) {
+        self.operator = Some(Process::start(self.front.clone(), self.history.clone(), self.time, seed));
+    }
+
+    /// The operator's process.
+    pub fn operator(&self) -> Option<&Process> {
+        self.operator.as_ref()
+    }
+
+    /// A client for a person or controller of this name.
+    pub fn client(&self, actor: &str) -> Client {
+        self.server.client(actor)
+    }
+
+    /// The oracles and the truth; not to be held across an await.
+    pub fn judge(&self) -> MutexGuard<'_, Judge> {
+        lock(&self.judge)
+    }
+
+    /// Reads something off the store.
+    pub fn look<T>(&self, at: impl FnOnce(&Truth) -> T) -> T {
+        at(self.judge().truth())
+    }
+
+    /// The first broken promise so far.
+    pub fn violation(&self) -> Option<Violation> {
+        self.judge().violation().cloned()
+    }
+
+    /// Says something into the history.
+    pub fn tell(&self, actor: &str, what: impl Into<String>) {
+        self.history.push(&actor.into(), Event::Step { what: what.into() });
+    }
+
+    /// Enters a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.history.push(&"sim".into(), Event::Phase(phase));
+    }
+
+    /// Tells the fake Flux how to behave next.
+    pub fn order(&self, order: Order) {
+        self.flux.arm(order);
+    }
+
+    /// All faults stop: rules are disarmed, the fakes forget their scripts.
+    pub fn heal(&self) {
+        self.faults.heal();
+        self.flux.heal();
+    }
+
+    /// Waits until `reached` is true of the store.
+    ///
+    /// # Errors
+    /// What is missing after `within` of simulated time.
+    pub async fn until(
+        &self,
+        within: Duration,
+        reached: impl Fn(&Truth) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let deadline = tokio::time::Instant::now() + within;
+        let mut commits = self.commits.clone();
+        loop {
+            commits.borrow_and_update();
+            let Err(missing) = self.look(&reached) else { return Ok(()) };
+            tokio::select! {
+                biased;
+                changed = commits.changed() => changed.map_err(|_| missing)?,
+                () = tokio::time::sleep_until(deadline) => return Err(missing),
+            }
+        }
+    }
+
+    /// Ends everything that runs in this world.
+    pub async fn end(mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.stop().await;
+        }
+        self.tasks.shutdown().await;
+        self.enter(Phase::End);
+    }
+}
+
+fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
+    judge.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Path of an ApplicationInstance.
+pub fn instance_path(instance: &str) -> String {
+    let (namespace, name) = crate::case::split(instance);
+    format!("/apis/apps.vworkspace.io/v1alpha1/namespaces/{namespace}/applicationinstances/{name}")
+}
+
+/// The message of a refusal.
+pub fn message(answer: &Value) -> &str {
+    answer["message"].as_str().unwrap_or_default()
+}
