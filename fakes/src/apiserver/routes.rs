@@ -1,0 +1,33 @@
+//! From method and path to the handler.
+
+use http::Method;
+
+use super::errors::{Outcome, Status};
+use super::reply::{Payload, Reply};
+use super::request::Target;
+use super::server::Pass;
+use super::{delete, list, patch, rest, watch};
+
+/// Answers one request.
+pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
+    let path = pass.request.path.as_str();
+    if matches!(path, "/healthz" | "/livez" | "/readyz") {
+        return Ok(Reply::new(200, Payload::Text("ok")));
+    }
+    let target = Target::resolve(&pass.state.resources, path)?;
+    let object = target.name.is_some();
+    match (&pass.request.method, object) {
+        (&Method::GET, true) => rest::get(pass, &target),
+        (&Method::GET, false) if target.watch_prefix || pass.request.query.flag("watch") == Some(true) => {
+            watch::start(pass, &target)
+        }
+        (&Method::GET, false) => list::list(pass, &target),
+        (&Method::POST, false) => rest::create(pass, &target),
+        (&Method::PUT, true) => rest::replace(pass, &target),
+        (&Method::PATCH, true) => patch::patch(pass, &target),
+        (&Method::DELETE, true) if target.subresource.is_none() => delete::delete(pass, &target),
+        (&Method::DELETE, false) => delete::delete_collection(pass, &target),
+        (&Method::HEAD, _) => Err(Status::not_modelled("HEAD")),
+        _ => Err(Status::method_not_allowed()),
+    }
+}

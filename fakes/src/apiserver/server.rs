@@ -1,0 +1,368 @@
+//! The server: configuration, state, and the way of a request through it.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::builtin;
+use super::client::Client;
+use super::errors::{Outcome, Status};
+use super::reply::{Body, Reply, refusal};
+use super::request::{Query, Request};
+use super::resource::{Resource, Resources};
+use super::store::{Event, Key, Store};
+use super::{list, routes};
+
+/// Largest request body (J4).
+const BODY_BYTES: usize = 3 * 1024 * 1024;
+/// How long a read waits for a resourceVersion of the future (I8).
+const FUTURE_WAIT: Duration = Duration::from_secs(3);
+
+/// Where the server takes the time of day from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that calls `now`.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Clock {
+        Clock(Arc::new(now))
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+/// Who decides what a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// Everyone may do everything.
+    AlwaysAllow,
+    /// Roles and bindings decide.
+    Rbac,
+}
+
+/// Which controllers [`Server::run_controllers`] runs (E9). The life cycle of definitions always runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Controllers {
+    /// Garbage collector.
+    pub garbage_collector: bool,
+    /// Namespace life cycle.
+    pub namespaces: bool,
+    /// ServiceAccount `default` and ConfigMap `kube-root-ca.crt` in every namespace.
+    pub namespace_contents: bool,
+}
+
+/// Configuration of a server.
+#[derive(Clone)]
+pub struct Config {
+    /// The time of day.
+    pub clock: Clock,
+    /// Seed of uids, generated names and default watch timeouts.
+    pub seed: u64,
+    /// Authorization mode.
+    pub authorization: Authorization,
+    /// Controllers to run.
+    pub controllers: Controllers,
+}
+
+impl Config {
+    /// Everything allowed, every controller on.
+    pub fn new(clock: Clock, seed: u64) -> Config {
+        Config {
+            clock,
+            seed,
+            authorization: Authorization::AlwaysAllow,
+            controllers: Controllers { garbage_collector: true, namespaces: true, namespace_contents: true },
+        }
+    }
+}
+
+/// One committed change, as told to [`Server::on_commit`].
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Revision of the change.
+    pub revision: u64,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// The peer that asked for it.
+    pub actor: String,
+    /// `create`, `update`, `patch`, `apply` or `delete`.
+    pub verb: &'static str,
+    /// `plural.group`, or the plural for the core group.
+    pub resource: String,
+    /// Namespace, if the resource has namespaces.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// The object before.
+    pub before: Option<Arc<Value>>,
+    /// The object after; `None` when it was deleted.
+    pub after: Option<Arc<Value>>,
+}
+
+type Hook = Box<dyn Fn(&Commit) + Send + Sync>;
+
+/// Everything that changes.
+pub struct State {
+    /// Objects.
+    pub store: Store,
+    /// Served resources.
+    pub resources: Resources,
+    /// Uids and suffixes.
+    pub entropy: Entropy,
+    hooks: Vec<Hook>,
+    revisions: tokio::sync::watch::Sender<u64>,
+}
+
+pub(super) struct Shared {
+    pub(super) config: Config,
+    state: Mutex<State>,
+}
+
+/// A handle to a fake API server. Clones share the server.
+#[derive(Clone)]
+pub struct Server(pub(super) Arc<Shared>);
+
+impl Server {
+    /// An empty server with the built-in resources and the namespaces that a real one starts with.
+    pub fn new(config: Config) -> Server {
+        let mut resources = Resources::default();
+        builtin::resources().into_iter().for_each(|resource| resources.insert(resource));
+        let state = State {
+            store: Store::default(),
+            resources,
+            entropy: Entropy { seed: config.seed, uids: 0, suffixes: 0, others: 0 },
+            hooks: Vec::new(),
+            revisions: tokio::sync::watch::Sender::new(0),
+        };
+        let server = Server(Arc::new(Shared { config, state: Mutex::new(state) }));
+        builtin::install(&server);
+        server
+    }
+
+    /// Answers any HTTP request; `peer` names the actor in the history. The body of a watch streams until it ends or is dropped.
+    pub async fn handle<B>(&self, peer: &str, request: http::Request<B>) -> http::Response<Body>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: Display,
+    {
+        let (parts, body) = request.into_parts();
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(status) => return refusal(&status, &[]),
+        };
+        let request = Request {
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query: Query::parse(parts.uri.query().unwrap_or_default()),
+            headers: parts.headers,
+            body,
+            peer: peer.to_owned(),
+        };
+        if let Some(revision) = list::awaited_revision(&request) {
+            let mut revisions = self.state().revisions.subscribe();
+            let reached = revisions.wait_for(|current| *current >= revision);
+            // Whether it came or not is looked at again under the lock.
+            let _ = tokio::time::timeout(FUTURE_WAIT, reached).await;
+        }
+        self.answer(&request)
+    }
+
+    fn answer(&self, request: &Request) -> http::Response<Body> {
+        let mut state = self.state();
+        let now = self.0.config.clock.now();
+        let mut pass = Pass { server: self, state: &mut state, request, now, warnings: Vec::new() };
+        let outcome = routes::answer(&mut pass);
+        let warnings = std::mem::take(&mut pass.warnings);
+        drop(state);
+        match outcome {
+            Ok(reply) => Reply { warnings, ..reply }.render(),
+            Err(status) => refusal(&status, &warnings),
+        }
+    }
+
+    /// Runs the garbage collector, the namespace life cycle, the establishing of definitions and so on, as configured. Never returns.
+    pub async fn run_controllers(&self) {
+        super::controllers::run(self).await;
+    }
+
+    /// Calls `hook` synchronously after each commit, in order, while the server is locked: it must not call the server.
+    pub fn on_commit(&self, hook: impl Fn(&Commit) + Send + Sync + 'static) {
+        self.state().hooks.push(Box::new(hook));
+    }
+
+    /// An in-process client with the given actor name. Its requests take the same path as HTTP ones.
+    pub fn client(&self, actor: &str) -> Client {
+        Client::new(self.clone(), actor)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The state, locked. Not held across an await.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no code panics while it holds the state")
+    }
+
+    /// Waits until something was committed after `revision` and returns the current revision: what controllers sleep on.
+    pub async fn changed_since(&self, revision: u64) -> u64 {
+        let mut revisions = self.state().revisions.subscribe();
+        match revisions.wait_for(|current| *current > revision).await {
+            Ok(current) => *current,
+            // The sender lives in the state that this handle keeps alive.
+            Err(_) => revision,
+        }
+    }
+}
+
+async fn read<B>(body: B) -> Outcome<Bytes>
+where
+    B: http_body::Body + Send,
+    B::Error: Display,
+{
+    let mut body = std::pin::pin!(body);
+    let mut whole = BytesMut::new();
+    let mut chunks = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("error reading the body: {error}")))?;
+        if let Ok(mut data) = frame.into_data() {
+            chunks += 1;
+            let length = bytes::Buf::remaining(&data);
+            if whole.len() + length > BODY_BYTES {
+                return Err(Status::new(
+                    413,
+                    "RequestEntityTooLarge",
+                    format!("Request entity too large: limit is {BODY_BYTES}"),
+                ));
+            }
+            let taken = bytes::Buf::copy_to_bytes(&mut data, length);
+            if chunks == 1 && http_body::Body::is_end_stream(&*body) {
+                return Ok(taken);
+            }
+            whole.extend_from_slice(&taken);
+        }
+    }
+    Ok(whole.freeze())
+}
+
+/// One request on its way, with the state locked.
+pub struct Pass<'a> {
+    /// The server, for watches.
+    pub server: &'a Server,
+    /// The locked state.
+    pub state: &'a mut State,
+    /// The request.
+    pub request: &'a Request,
+    /// Its time, read once.
+    pub now: Timestamp,
+    /// Warnings so far; shown with the answer, also with a refusal.
+    pub warnings: Vec<String>,
+}
+
+impl Pass<'_> {
+    /// Stores an object or, with `None`, deletes it, and tells the hooks.
+    pub fn commit(&mut self, verb: &'static str, resource: &Resource, key: Key, after: Option<Value>) -> Arc<Event> {
+        let schema_revision = resource.custom.as_ref().map_or(0, |custom| custom.schema_revision);
+        let after = after.map(|value| (value, schema_revision));
+        self.state.commit(&self.request.peer, verb, &resource.id, key, after, self.now)
+    }
+}
+
+impl State {
+    /// Stores an object (with its schema revision) or, with `None`, deletes it, and tells the hooks.
+    pub fn commit(
+        &mut self,
+        actor: &str,
+        verb: &'static str,
+        id: &Arc<str>,
+        key: Key,
+        after: Option<(Value, u64)>,
+        now: Timestamp,
+    ) -> Arc<Event> {
+        let event = self.store.commit(id, key, after, now);
+        self.revisions.send_replace(event.revision);
+        if !self.hooks.is_empty() {
+            let (namespace, name) = &event.key;
+            let commit = Commit {
+                revision: event.revision,
+                at: event.at,
+                actor: actor.to_owned(),
+                verb,
+                resource: id.to_string(),
+                namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
+                name: name.clone(),
+                before: event.before.as_ref().map(|stored| stored.value.clone()),
+                after: event.after.as_ref().map(|stored| stored.value.clone()),
+            };
+            self.hooks.iter().for_each(|hook| hook(&commit));
+        }
+        if &**id == "customresourcedefinitions.apiextensions.k8s.io" {
+            super::crd::serve(self, &event);
+        }
+        event
+    }
+}
+
+/// Everything random, from the seed: one stream per purpose, so that one draw more does not change the others.
+pub struct Entropy {
+    seed: u64,
+    uids: u64,
+    suffixes: u64,
+    others: u64,
+}
+
+/// Letters of generated names: no vowels, nothing that looks like another (J1).
+const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+impl Entropy {
+    /// The next uid, version 4 in form.
+    pub fn uid(&mut self) -> String {
+        self.uids += 1;
+        let high = mix(self.seed ^ 0x5569_6473, self.uids * 2);
+        let low = mix(self.seed ^ 0x5569_6473, self.uids * 2 + 1);
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xfff,
+            0x8000 | (low >> 48) & 0x3fff,
+            low & 0xffff_ffff_ffff
+        )
+    }
+
+    /// The next five-letter suffix of a generated name.
+    pub fn suffix(&mut self) -> String {
+        self.suffixes += 1;
+        let mut bits = mix(self.seed ^ 0x6e61_6d65, self.suffixes);
+        let letters = (0..5).map(|_| {
+            let letter = ALPHABET[(bits % ALPHABET.len() as u64) as usize];
+            bits /= ALPHABET.len() as u64;
+            char::from(letter)
+        });
+        letters.collect()
+    }
+
+    /// A number below `bound` for everything else, such as a default watch timeout.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.others += 1;
+        mix(self.seed ^ 0x6f74_6865, self.others) % bound
+    }
+}
+
+/// SplitMix64 of the n-th draw of a stream.
+fn mix(stream: u64, draw: u64) -> u64 {
+    let mut z = stream.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
