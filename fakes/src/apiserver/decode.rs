@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::errors::{Cause, Outcome, Status};
 use super::json;
 use super::meta;
+use super::protobuf;
 use super::request::{FieldValidation, Request, WriteOptions};
 use super::resource::Resource;
 use super::server::Pass;
@@ -25,6 +26,11 @@ pub fn body(request: &Request) -> Outcome<Parsed> {
     match media_type(request) {
         "" | "application/json" => parse_json(&request.body),
         "application/yaml" => parse_yaml(&request.body),
+        protobuf::MEDIA_TYPE => match protobuf::decode(&request.body) {
+            Ok(value) => Ok(Parsed { value, duplicates: Vec::new() }),
+            Err(protobuf::ProtobufError::Malformed(why)) => Err(Status::bad_request(why)),
+            Err(unmodelled) => Err(Status::not_modelled(&unmodelled.to_string())),
+        },
         _ => Err(Status::unsupported_media_type(&[
             "application/json",
             "application/yaml",

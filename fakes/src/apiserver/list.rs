@@ -31,6 +31,9 @@ pub fn in_namespace<'a>(
 
 /// A stored object as this version of the resource shows it.
 pub fn view(resource: &Resource, stored: &Arc<Stored>) -> Arc<Stored> {
+    if let Some(value) = super::builtin::shown_form(resource, &stored.value) {
+        return Arc::new(Stored::new(value, stored.revision, stored.schema_revision));
+    }
     match &resource.custom {
         Some(custom)
             if custom.schema_revision != stored.schema_revision || custom.storage_version != resource.version =>

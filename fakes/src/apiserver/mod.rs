@@ -20,6 +20,7 @@ pub mod json;
 pub mod list;
 pub mod meta;
 pub mod patch;
+mod protobuf;
 pub mod reply;
 pub mod request;
 pub mod resource;
@@ -29,6 +30,7 @@ pub mod schema;
 pub mod selector;
 pub mod server;
 pub mod store;
+mod table;
 pub mod watch;
 
 pub use client::Client;

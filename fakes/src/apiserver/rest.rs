@@ -162,7 +162,7 @@ pub fn create_object(
         return Ok(Arc::new(Stored::new(object, 0, 0)));
     }
     let event = pass.commit(verb, &resource, key, Some(object));
-    Ok(event.after.clone().expect("a create stores an object"))
+    Ok(list::view(&resource, event.after.as_ref().expect("a create stores an object")))
 }
 
 fn generated_name(pass: &mut Pass<'_>, target: &Target, base: &str) -> String {
@@ -306,8 +306,8 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
         return Ok((shown, false));
     }
     let event = pass.commit(update.verb, resource, key, Some(new));
-    let stored = event.after.clone().expect("an update stores an object");
-    Ok((stored, false))
+    let stored = event.after.as_ref().expect("an update stores an object");
+    Ok((list::view(resource, stored), false))
 }
 
 fn uid_conflict(target: &Target, wanted: &str, found: &str) -> Status {

@@ -273,7 +273,7 @@ impl Pass<'_> {
     /// Stores an object or, with `None`, deletes it, and tells the hooks.
     pub fn commit(&mut self, verb: &'static str, resource: &Resource, key: Key, after: Option<Value>) -> Arc<Event> {
         let schema_revision = resource.custom.as_ref().map_or(0, |custom| custom.schema_revision);
-        let after = after.map(|value| (value, schema_revision));
+        let after = after.map(|value| (builtin::stored_form(resource, value), schema_revision));
         self.state.commit(&self.request.peer, verb, &resource.id, key, after, self.now)
     }
 }
