@@ -126,6 +126,13 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Whether the step is a fault by itself, so that the run needs healing.
+    pub fn disturbs(&self) -> bool {
+        matches!(self, Self::Crash { .. } | Self::Flux { .. })
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -41,7 +41,7 @@ pub struct World {
     /// What goes wrong.
     pub faults: Faults,
     /// What Helm and the registries hold, and how Flux behaves.
-    pub flux: Arc<fakes::flux::World>,
+    pub flux: fakes::flux::World,
     /// Time.
     pub time: SimulatedTime,
     judge: Arc<Mutex<Judge>>,
@@ -92,13 +92,13 @@ impl World {
         let controllers = server.clone();
         tasks.spawn(async move { controllers.run_controllers().await });
         install::install(&server.client("admin"), &fakes::kinds::crds(&case.dials)).await?;
-        let flux = process::flux(&server, case, &mut tasks);
+        let flux = flux(&server, case, time, &mut tasks);
         Ok(Self { server, front, history, trace, faults, flux, time, judge, commits, operator: None, tasks })
     }
 
     /// Starts the operator; it is started again whenever it ends.
-    pub fn start_operator(&mut self, seed: u64) {
-        self.operator = Some(Process::start(self.front.clone(), self.history.clone(), self.time, seed));
+    pub fn start_operator(&mut self) {
+        self.operator = Some(Process::start("operator-0", self.front.clone(), self.history.clone(), self.time));
     }
 
     /// The operator's process.
@@ -177,6 +177,22 @@ impl World {
         self.tasks.shutdown().await;
         self.enter(Phase::End);
     }
+}
+
+/// Starts both Flux controllers. Every chart that is asked for by an exact version exists.
+fn flux(server: &Server, case: &Case, time: SimulatedTime, tasks: &mut JoinSet<()>) -> fakes::flux::World {
+    let mut settings = fakes::flux::Settings::default();
+    if let Some(release) = case.dials.flux {
+        settings.release = release;
+    }
+    let world = fakes::flux::World::new(settings, case.world, move || time.now());
+    world.with(|state| state.catalogue.everything_exists = true);
+    let (source, helm, hands) = (world.clone(), world.clone(), world.clone());
+    let (to_source, to_helm, to_hands) = (server.clone(), server.clone(), server.clone());
+    tasks.spawn(async move { fakes::flux::run_source_controller(to_source, source).await });
+    tasks.spawn(async move { fakes::flux::run_helm_controller(to_helm, helm).await });
+    tasks.spawn(async move { fakes::flux::run_surroundings(to_hands, hands).await });
+    world
 }
 
 fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {

@@ -1,0 +1,132 @@
+//! The operator as a process: incarnations that die and come back.
+//!
+//! A crash is power loss: the gate of the incarnation closes, its future is dropped, and the runtime is yielded to until
+//! its tasks are gone. The next incarnation is a new pod with a new name: it has to wait for the Lease of the old one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fakes::front::{Front, Gate};
+use fakes::history::{Event, History};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::clock::SimulatedTime;
+use super::install::SYSTEM;
+use crate::wire::direct;
+
+/// How long the cluster takes to start a pod again.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// One replica of the operator and the incarnation that lives now.
+pub struct Process {
+    supervisor: JoinHandle<()>,
+    /// The living incarnation's gate, and how long the next one takes to come.
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    gate: Gate,
+    incarnation: u64,
+    down: Duration,
+    stopped: bool,
+}
+
+impl Process {
+    /// Starts the first incarnation of `name`.
+    #[expect(clippy::disallowed_methods, reason = "the supervisor is the process table of the simulated node")]
+    pub fn start(name: &'static str, front: Front, history: History, time: SimulatedTime) -> Self {
+        let (state, _) = watch::channel(State { down: RESTART, ..State::default() });
+        let supervisor = tokio::spawn(supervise(name, front, history, time, state.clone()));
+        Self { supervisor, state }
+    }
+
+    /// Power loss now; the next incarnation comes after `down` (at least a second).
+    pub fn crash(&self, down: Duration) {
+        self.state.send_modify(|state| {
+            state.down = down.max(RESTART);
+            state.gate.close();
+        });
+    }
+
+    /// How many incarnations there have been.
+    pub fn incarnation(&self) -> u64 {
+        self.state.borrow().incarnation
+    }
+
+    /// Ends the process for good.
+    pub async fn stop(self) {
+        self.state.send_modify(|state| {
+            state.stopped = true;
+            state.gate.close();
+        });
+        self.supervisor.abort();
+        let _ = self.supervisor.await;
+        settle().await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an incarnation is a process of its own, ended by its supervisor")]
+async fn supervise(name: &'static str, front: Front, history: History, time: SimulatedTime, state: watch::Sender<State>) {
+    let node: Arc<str> = "kubelet".into();
+    loop {
+        let gate = Gate::default();
+        let mut incarnation = 0;
+        state.send_modify(|state| {
+            state.incarnation += 1;
+            state.gate = gate.clone();
+            incarnation = state.incarnation;
+        });
+        let actor: Arc<str> = format!("{name}.{incarnation}").into();
+        history.push(&node, Event::Step { what: format!("{actor} starts") });
+        let mut task = AbortOnDrop(tokio::spawn(incarnate(actor.clone(), front.clone(), gate.clone(), time)));
+        let end = tokio::select! {
+            biased;
+            () = gate.closed() => "loses power".to_owned(),
+            outcome = &mut task.0 => match outcome {
+                Ok(outcome) => format!("ends: {outcome}"),
+                Err(error) if error.is_panic() => "panics".to_owned(),
+                Err(_) => "is cancelled".to_owned(),
+            },
+        };
+        gate.close();
+        history.push(&node, Event::Step { what: format!("{actor} {end}") });
+        drop(task);
+        settle().await;
+        let down = std::mem::replace(&mut state.borrow().clone().down, RESTART);
+        state.send_modify(|state| state.down = RESTART);
+        tokio::time::sleep(down).await;
+    }
+}
+
+/// Lets aborted tasks end: they are dropped when the runtime polls them next, and what they drop may wake others.
+async fn settle() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut before = tasks();
+    for _ in 0..100 {
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        let now = tasks();
+        if now >= before {
+            return;
+        }
+        before = now;
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The production operator, given simulated parts. Returns when it ends by itself, with the reason.
+async fn incarnate(actor: Arc<str>, front: Front, gate: Gate, time: SimulatedTime) -> String {
+    let service = direct::service(&front, &actor, &gate);
+    let _ = (service, time, SYSTEM);
+    std::future::pending().await
+}
