@@ -298,7 +298,11 @@ mod tests {
             .iter()
             .map(|actor| faults.strike(actor, &apply(), At::After).is_some())
             .collect();
-        assert_eq!(strikes, [false, false, true, false], "the user's request does not count, the third does not strike");
+        assert_eq!(
+            strikes,
+            [false, false, true, false],
+            "the user's request does not count, the third does not strike"
+        );
         assert_eq!(faults.fired().get("F12"), Some(&1));
         drop(guard);
         assert!(!faults.outstanding());

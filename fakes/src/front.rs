@@ -400,3 +400,116 @@ fn answer(strike: &Strike) -> Option<Response<Bytes>> {
     }
     Some(reply)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::apiserver::{Clock, Config};
+
+    struct Rig {
+        front: Front,
+        gate: Gate,
+        faults: Faults,
+        seen: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Rig {
+        fn new(rule: Option<&str>) -> Self {
+            let server = Server::new(Config::new(Clock::new(|| jiff::Timestamp::UNIX_EPOCH), 1));
+            let history = History::new(|| Duration::ZERO);
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let into = seen.clone();
+            history.read(move |record| {
+                let what = match &record.event {
+                    Event::Request { .. } => "request",
+                    Event::Reply { delivered: true, .. } => "reply",
+                    Event::Reply { .. } => "undelivered",
+                    Event::Lost { .. } => "lost",
+                    Event::Delivery { .. } => "delivery",
+                    Event::Commit(_) => "commit",
+                    Event::Fault { .. } => "fault",
+                    Event::Step { .. } | Event::Phase(_) => "other",
+                };
+                into.lock().expect("no panic").push(what.to_owned());
+            });
+            let faults = Faults::default();
+            let rules: Vec<Rule> = rule.iter().map(|rule| serde_json::from_str(rule).expect("a rule")).collect();
+            faults.load(&rules).expect("legal");
+            Self { front: Front::new(server, history, faults.clone()), gate: Gate::default(), faults, seen }
+        }
+
+        async fn send(&self, method: &str, path: &str, body: &str) -> Result<Response<FrontBody>, Broken> {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+                .expect("a request");
+            self.front.handle(&"operator-0.1".into(), &self.gate, request).await
+        }
+
+        /// Creates a ConfigMap and says what was recorded.
+        async fn create(&self) -> (Option<Result<u16, Broken>>, Vec<String>) {
+            let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"}}"#;
+            let sent = self.send("POST", "/api/v1/namespaces/default/configmaps", body);
+            let outcome = tokio::time::timeout(Duration::from_secs(60), sent).await.ok();
+            let outcome = outcome.map(|outcome| outcome.map(|reply| reply.status().as_u16()));
+            (outcome, std::mem::take(&mut *self.seen.lock().expect("no panic")))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_strikes_when_decides_what_is_committed_and_what_is_known() {
+        let create = r#""match":{"verb":"create"}"#;
+        let lost = Some(Err(Broken("connection refused")));
+        let reset = Some(Err(Broken("connection reset")));
+        for (rule, outcome, seen) in [
+            (r#""strike":{"do":"lose"}"#, lost, "request fault lost"),
+            (r#""at":"after","strike":{"do":"lose"}"#, reset, "request commit fault lost"),
+            (r#""at":"after","strike":{"do":"silence"}"#, None, "request commit fault lost"),
+            (r#""strike":{"do":"crash"}"#, None, "request fault"),
+            (r#""at":"after","strike":{"do":"crash"}"#, None, "request commit fault undelivered"),
+            (r#""at":"reply","strike":{"do":"crash"}"#, Some(Ok(201)), "request commit fault reply"),
+            (r#""strike":{"do":"answer","status":429,"retryAfter":3}"#, Some(Ok(429)), "request fault reply"),
+            (r#""at":"after","strike":{"do":"answer","status":504}"#, Some(Ok(504)), "request commit fault reply"),
+            (r#""strike":{"do":"twice"}"#, Some(Ok(409)), "request fault commit reply"),
+        ] {
+            let rig = Rig::new(Some(&format!(r#"{{"id":"x",{create},{rule}}}"#)));
+            let seen: Vec<String> = seen.split(' ').map(str::to_owned).collect();
+            assert_eq!(rig.create().await, (outcome, seen), "{rule}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_process_sends_nothing() {
+        let rig = Rig::new(None);
+        rig.gate.close();
+        assert_eq!(rig.create().await, (None, Vec::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_body_ends_in_an_error() {
+        let rig = Rig::new(Some(r#"{"id":"x","at":"reply","strike":{"do":"halfBody"}}"#));
+        let reply = rig.send("GET", "/api/v1/namespaces/default", "").await.expect("the head arrives");
+        let error = BodyExt::collect(reply.into_body()).await.expect_err("the body is cut");
+        assert_eq!(error, Broken("body cut"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missed_event_ends_the_stream_and_expires_the_window() {
+        let rig = Rig::new(Some(
+            r#"{"id":"F23","match":{"verb":"watch","kind":"ConfigMap"},"at":"reply","strike":{"do":"miss","after":0}}"#,
+        ));
+        let path = "/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=1";
+        let reply = rig.send("GET", path, "").await.expect("the head arrives");
+        rig.create().await;
+        let missed = BodyExt::collect(reply.into_body()).await.expect("a clean end").to_bytes();
+        assert!(missed.is_empty(), "the stream ends before the event");
+        let reply = rig.send("GET", path, "").await.expect("the head arrives");
+        let second = BodyExt::collect(reply.into_body()).await.expect("a clean end").to_bytes();
+        assert!(second.starts_with(br#"{"type":"ERROR""#), "the window has passed");
+        assert_eq!(rig.faults.fired().get("F23"), Some(&2));
+    }
+}

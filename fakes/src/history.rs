@@ -53,7 +53,9 @@ impl Call {
         };
         // Below a namespace, unless the namespace itself (or one of its subresources) is meant.
         let (namespace, rest) = match rest {
-            ["namespaces", namespace, inner @ ..] if inner.len() >= 2 || (inner.len() == 1 && !is_subresource(inner[0])) => {
+            ["namespaces", namespace, inner @ ..]
+                if inner.len() >= 2 || (inner.len() == 1 && !is_subresource(inner[0])) =>
+            {
                 (*namespace, inner)
             }
             _ => ("", rest),

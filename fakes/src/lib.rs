@@ -4,4 +4,7 @@
 
 pub mod apiserver;
 
+pub mod faults;
+pub mod front;
+pub mod history;
 pub mod kinds;

@@ -119,7 +119,6 @@ impl Run {
         fastrand::seed(seed);
         Self(())
     }
-
 }
 
 /// How often this thread asked for randomness since the shim was installed. A change of this number in a known case means

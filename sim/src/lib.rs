@@ -2,3 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod entropy;
+pub mod oracle;
+pub mod trace;
+pub mod truth;

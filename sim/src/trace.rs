@@ -190,7 +190,11 @@ mod tests {
         let trace = Trace::of(&history, detail);
         let call = Arc::new(Call::read(&http::Method::POST, "/api/v1/namespaces/a/secrets", None));
         for body in bodies {
-            let event = Event::Request { id: history.request_id(), call: call.clone(), body: Bytes::from_static(body.as_bytes()) };
+            let event = Event::Request {
+                id: history.request_id(),
+                call: call.clone(),
+                body: Bytes::from_static(body.as_bytes()),
+            };
             history.push(&"operator-0.1".into(), event);
         }
         (trace.hash(), trace.take_lines())

@@ -75,7 +75,9 @@ impl Truth {
 
     /// Every object of one resource, in order.
     pub fn all<'a>(&'a self, resource: &'a str) -> impl Iterator<Item = (&'a Address, &'a Arc<Value>)> + 'a {
-        self.objects.range(Address::new(resource, "", "")..).take_while(move |(address, _)| address.resource == resource)
+        self.objects
+            .range(Address::new(resource, "", "")..)
+            .take_while(move |(address, _)| address.resource == resource)
     }
 
     /// Every object.

@@ -6,8 +6,8 @@ use fakes::apiserver::Commit;
 use serde_json::Value;
 
 use crate::truth::{
-    HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, Truth, bare_version, condition, condition_status, generation, number,
-    text, uid,
+    HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, Truth, bare_version, condition, condition_status, generation,
+    number, text, uid,
 };
 
 /// Every stored spec of every instance, by uid and generation.
@@ -97,7 +97,8 @@ pub(super) fn proven_version(release: &Value) -> Option<&str> {
     let newest = release.pointer("/status/history/0")?;
     let proven = release.pointer("/spec/suspend") != Some(&Value::Bool(true))
         && number(release, "/status/observedGeneration") == asked
-        && condition(release, "Ready").is_some_and(|ready| ready["status"] == "True" && ready["observedGeneration"] == asked)
+        && condition(release, "Ready")
+            .is_some_and(|ready| ready["status"] == "True" && ready["observedGeneration"] == asked)
         && condition_status(release, "Stalled") != "True"
         && condition_status(release, "Reconciling") != "True"
         && newest["status"] == "deployed";

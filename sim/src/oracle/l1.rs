@@ -15,8 +15,8 @@ use super::fields::{asked_version, corresponds, proven_version};
 use super::s11::gated;
 use super::{Oracle, Pending};
 use crate::truth::{
-    Address, INSTANCES, RELEASES, Truth, annotation, bare_version, condition_reason, condition_status, deleting, generation,
-    is_operator, label, number, owner, text, uid,
+    Address, INSTANCES, RELEASES, Truth, annotation, bare_version, condition_reason, condition_status, deleting,
+    generation, is_operator, label, number, owner, text, uid,
 };
 
 /// The bound in simulated time.
@@ -184,7 +184,10 @@ pub(crate) fn verdict(instance: &Value, truth: &Truth) -> Result<(), String> {
         return Err("the HelmRelease belongs to something else".into());
     }
     if !external && !corresponds(release, &instance["spec"], truth) {
-        return Err(format!("the HelmRelease asks for {:?}, not for what the spec says", asked_version(release, truth)));
+        return Err(format!(
+            "the HelmRelease asks for {:?}, not for what the spec says",
+            asked_version(release, truth)
+        ));
     }
     if release.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
         return says(instance, "Suspended", "True", &["ManuallySuspended", "RestoreInProgress"]);

@@ -130,8 +130,7 @@ impl Judge {
             let Some(pending) = oracle.pending(&self.truth, now) else { continue };
             if pending.overdue && self.first.is_none() {
                 let (id, promise) = (oracle.id(), oracle.promise());
-                self.first =
-                    Some(Violation { oracle: id, promise, what: pending.why.clone(), ordinal: self.ordinal });
+                self.first = Some(Violation { oracle: id, promise, what: pending.why.clone(), ordinal: self.ordinal });
             }
             owed.get_or_insert(format!("{}: {}", oracle.id(), pending.why));
         }

@@ -24,7 +24,8 @@ impl Oracle for FinalizerFirst {
         let Event::Commit(commit) = &record.event else { return Ok(()) };
         let (None, Some(after)) = (&commit.before, &commit.after) else { return Ok(()) };
         let Some(owner) = owner(after).filter(|_| is_operator(&record.actor)) else { return Ok(()) };
-        let guarded = truth.all(INSTANCES).any(|(_, instance)| uid(instance) == owner && has_finalizer(instance, FINALIZER));
+        let guarded =
+            truth.all(INSTANCES).any(|(_, instance)| uid(instance) == owner && has_finalizer(instance, FINALIZER));
         if guarded {
             return Ok(());
         }

@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn values_that_no_generation_holds_are_seen() {
-        told().commit(OPERATOR, &with(&release(), &json!({ "spec": { "values": { "replicaCount": 9 } } }))).breaks("renders no");
+        told()
+            .commit(OPERATOR, &with(&release(), &json!({ "spec": { "values": { "replicaCount": 9 } } })))
+            .breaks("renders no");
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Oracle for VersionNeverFallsAlone {
             .of(owner(after).unwrap_or_default())
             .filter_map(|(_, spec)| Version::parse(bare_version(text(spec, "/chart/version"))).ok())
             .collect();
-        let lowered = asked.iter().enumerate().any(|(at, version)| *version == new && asked[..at].iter().any(|v| *v > new));
+        let lowered =
+            asked.iter().enumerate().any(|(at, version)| *version == new && asked[..at].iter().any(|v| *v > new));
         if lowered {
             return Ok(());
         }

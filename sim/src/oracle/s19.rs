@@ -42,7 +42,9 @@ impl ReadyNeedsEvidence {
         if proof {
             return Ok(());
         }
-        Err(format!("{who} is Ready at generation {claimed}, but Flux never vouched for {wanted} at release generation {since} or later"))
+        Err(format!(
+            "{who} is Ready at generation {claimed}, but Flux never vouched for {wanted} at release generation {since} or later"
+        ))
     }
 }
 

@@ -37,7 +37,8 @@ impl Oracle for PureRendering {
             {
                 let Ok(instance) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
                 let metadata = &instance["metadata"];
-                let input = [&instance["spec"], &metadata["labels"], &metadata["annotations"]].map(Value::to_string).concat();
+                let input =
+                    [&instance["spec"], &metadata["labels"], &metadata["annotations"]].map(Value::to_string).concat();
                 self.read.insert((record.actor.to_string(), uid(&instance).to_owned()), digest(input.as_bytes()));
                 Ok(())
             }
@@ -56,7 +57,9 @@ impl Oracle for PureRendering {
                 let key = (call.to_string(), owner, input.clone());
                 let text = rendered.to_string();
                 match self.rendered.get(&key) {
-                    Some(first) if *first != text => Err(format!("{call} was rendered in two ways from the same instance")),
+                    Some(first) if *first != text => {
+                        Err(format!("{call} was rendered in two ways from the same instance"))
+                    }
                     Some(_) => Ok(()),
                     None => {
                         self.rendered.insert(key, text);

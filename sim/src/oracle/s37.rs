@@ -58,7 +58,8 @@ impl Oracle for ObservedGeneration {
                     return Ok(());
                 }
                 let name = &commit.name;
-                let read = self.read.get(&(record.actor.to_string(), uid(after).to_owned())).copied().unwrap_or_default();
+                let read =
+                    self.read.get(&(record.actor.to_string(), uid(after).to_owned())).copied().unwrap_or_default();
                 if now < before {
                     Err(format!("observedGeneration of {name} fell from {before} to {now}"))
                 } else if now > generation(after) {

@@ -189,14 +189,17 @@ pub(super) fn release() -> Value {
 
 /// The HelmRelease after Flux installed it.
 pub(super) fn deployed() -> Value {
-    with(&release(), &json!({ "status": {
+    with(
+        &release(),
+        &json!({ "status": {
         "observedGeneration": 1, "lastAttemptedGeneration": 1,
         "conditions": [
             { "type": "Ready", "status": "True", "reason": "InstallSucceeded", "observedGeneration": 1 },
             { "type": "Released", "status": "True", "reason": "InstallSucceeded", "observedGeneration": 1 },
         ],
         "history": [{ "status": "deployed", "chartName": "nextcloud", "chartVersion": "6.6.0+1234567890ab" }],
-    } }))
+    } }),
+    )
 }
 
 /// The instance after the operator reported it.
@@ -205,10 +208,13 @@ pub(super) fn ready() -> Value {
         json!({ "type": kind, "status": status, "reason": reason, "message": "m", "observedGeneration": 1,
                 "lastTransitionTime": "2026-01-01T00:00:00Z" })
     };
-    with(&instance(), &json!({ "status": { "observedGeneration": 1, "conditions": [
+    with(
+        &instance(),
+        &json!({ "status": { "observedGeneration": 1, "conditions": [
         condition("Ready", "True", "HelmReleaseReady"),
         condition("Reconciling", "False", "Stable"),
-    ] } }))
+    ] } }),
+    )
 }
 
 /// A merge patch on a copy.
