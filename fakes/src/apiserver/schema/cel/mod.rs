@@ -1,5 +1,7 @@
 //! `x-kubernetes-validations`: the rules of a schema node.
 
+pub mod field_path;
+
 use serde_json::Value;
 
 /// One rule as written in the schema.
