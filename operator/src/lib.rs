@@ -9,13 +9,16 @@
 //! | [`engine`], [`policy`] | plain functions over data |
 //! | [`reconcile`] | observe, decide, act |
 //! | [`runtime`] | tasks, controllers, retry policy, lease, clock |
+//! | [`config`], [`telemetry`] | flags and environment; logs |
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod cluster_api;
+pub mod config;
 pub mod engine;
 pub mod foreign;
 pub mod policy;
 pub mod reconcile;
 pub mod runtime;
+pub mod telemetry;
 pub mod transport;

@@ -1,2 +1,76 @@
-//! The operator process.
-fn main() {}
+//! The operator process: reads the configuration, builds the adapters, runs. Nothing else.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use operator::cluster_api::kube::connect;
+use operator::config::Config;
+use operator::runtime::clock::Clock;
+use operator::runtime::{self, Parts, health};
+use operator::telemetry::{JsonLines, Source};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::prelude::*;
+
+/// How long the process may take to end after its loops have: connections closing.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let config = match Config::from_args(std::env::args_os()) {
+        Ok(config) => config,
+        Err(answer) => {
+            // Help and version go to stdout with success; a bad flag to stderr with 2. A closed pipe is not our problem.
+            let _ = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        }
+    };
+    let clock = Clock::system();
+    let lines = JsonLines::new(std::io::stderr(), clock.clone(), Source::default(), config.log_level);
+    tracing_subscriber::registry().with(lines).init();
+    // One thread is enough for what is mostly waiting, and keeps resident memory low.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start: {error}")),
+    };
+    let result = runtime.block_on(serve(config, clock));
+    runtime.shutdown_timeout(FAREWELL);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
+}
+
+async fn serve(config: Config, clock: Clock) -> Result<(), String> {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return Err("cannot listen for signals".into());
+    };
+    let shutdown = async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending: finishing what is running and giving leadership back");
+    };
+    let kube = connect::config().await.map_err(|error| error.to_string())?;
+    let cluster = connect::service(&kube).map_err(|error| error.to_string())?;
+    tokio::pin!(shutdown);
+    tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(()),
+        reached = connect::reach(&cluster, &kube) => reached.map_err(|error| error.to_string())?,
+    }
+    let probes = match config.probes {
+        Some(address) => Some(health::listen(address).await.map_err(|error| error.to_string())?),
+        None => None,
+    };
+    tracing::info!(cluster = %kube.cluster_url, identity = %config.identity, "started");
+    runtime::run(Parts { cluster, kube, clock, config, probes }, shutdown).await.map_err(|error| error.to_string())
+}
+
+/// The last line of the log says why.
+fn failed(why: &str) -> ExitCode {
+    tracing::error!("{why}");
+    ExitCode::FAILURE
+}

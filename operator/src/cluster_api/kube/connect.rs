@@ -28,6 +28,18 @@ pub enum ConnectError {
     /// The TLS material in the configuration is unusable, or the address is not one we can use.
     #[error("the connection settings of the cluster are unusable: {0}")]
     Unusable(String),
+    /// Nobody answered.
+    #[error(
+        "no answer from the cluster at {address}: {why}. Check that it is running and reachable from here, that KUBECONFIG (or \
+         ~/.kube/config) names the right context, and that its certificate authority is the one in that file; \
+         `kubectl version` shows the same connection"
+    )]
+    Unreachable {
+        /// What was tried.
+        address: String,
+        /// The last failure.
+        why: String,
+    },
 }
 
 /// The cluster of `KUBECONFIG`, of `~/.kube/config`, or the one this pod runs in: in this order.
@@ -46,6 +58,31 @@ pub async fn config() -> Result<Config, ConnectError> {
 /// A cluster at `address` (`http://host`) that asks for no credentials: a simulated one.
 pub fn plain(address: http::Uri) -> Config {
     Config::new(address)
+}
+
+/// Pauses between the attempts of [`reach`].
+const PATIENCE: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
+
+/// Asks the server for its version, a few times, so that a wrong address or a missing certificate is told at once and in
+/// words. Later outages are the loops' business.
+///
+/// # Errors
+/// When no answer came; the text says what was tried and what to check.
+pub async fn reach(service: &HttpService, config: &Config) -> Result<(), ConnectError> {
+    let mut last = String::new();
+    for pause in PATIENCE {
+        tokio::time::sleep(pause).await;
+        let client =
+            super::stack::client(service.clone(), config).map_err(|error| ConnectError::Unusable(error.to_string()))?;
+        match client.apiserver_version().await {
+            // A server that refuses to tell its version is one that answers.
+            Ok(_) | Err(kube::Error::Api(_)) => return Ok(()),
+            Err(error) => last = super::error::chain(&error),
+        }
+        tracing::warn!(error = %last, "the cluster does not answer yet");
+    }
+    Err(ConnectError::Unreachable { address: config.cluster_url.to_string(), why: last })
 }
 
 /// Connections to the address in `config`.

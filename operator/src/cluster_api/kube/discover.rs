@@ -320,5 +320,6 @@ async fn read<T: DeserializeOwned>(client: &Client, address: &str, accept: &str)
         .header(http::header::ACCEPT, accept)
         .body(Vec::new())
         .map_err(|error| ApiError::Unknown { why: error.to_string() })?;
-    client.request(request).await.map_err(|error| from_kube(error, Verb::Read, &kind))
+    let text = client.request_text(request).await.map_err(|error| from_kube(error, Verb::Read, &kind))?;
+    serde_json::from_str(&text).map_err(|error| ApiError::Unknown { why: format!("discovery: {error}") })
 }

@@ -74,7 +74,7 @@ fn wrong_uid(status: &Status) -> bool {
 }
 
 /// The error and its sources in one line, for the log only.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

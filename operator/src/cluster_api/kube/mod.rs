@@ -62,7 +62,11 @@ impl KubeCluster {
         };
         // An address that is no URI can only come from a name no server would accept.
         let request = request.body(bytes).map_err(|error| ApiError::Refused { why: error.to_string() })?;
-        self.client.request::<Value>(request).await.map(Object).map_err(|error| from_kube(error, verb, kind))
+        // Not kube's typed request: it logs an answer it cannot decode, and the answer may be a Secret.
+        let text = self.client.request_text(request).await.map_err(|error| from_kube(error, verb, kind))?;
+        serde_json::from_str(&text)
+            .map(Object)
+            .map_err(|error| ApiError::Unknown { why: format!("answer is not JSON (line {})", error.line()) })
     }
 
     async fn pages(&self, kind: &Kind, scope: &Scope) -> Result<Vec<Object>, ApiError> {

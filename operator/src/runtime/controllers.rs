@@ -1,0 +1,372 @@
+//! One Controller per loop over one of our own kinds.
+//!
+//! The watch only wakes: it fills a store of stubs (name, namespace, uid) and triggers, and the reconcile function gets
+//! the key alone. What the decision needs, it reads fresh.
+//!
+//! A change that is only our own status write does not wake its object, or every pass would cause another. Passes of one
+//! key start at least [`PACE`] apart, so that a burst of changes is one pass, and a writer that never stops cannot
+//! postpone it: kube's debounce would wait for silence.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicResourceScope;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::{Store, Writer};
+use kube::runtime::watcher::{self, Event};
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use super::health::Health;
+use super::retry;
+use crate::api::annotation;
+use crate::cluster_api::{Change, ClusterApi, Detail, Key, Kind, Manager, Object, Scope};
+use crate::reconcile::act::Failure;
+
+/// A whole pass ends after this long (design §7).
+pub const PASS: Duration = Duration::from_secs(60);
+/// Passes of one key start at least this far apart.
+pub const PACE: Duration = Duration::from_secs(1);
+/// A pass that asks to be woken is woken at the earliest after this long: at most twelve passes per minute without an
+/// event (contract §29.52).
+pub const SHORTEST_WAKE: Duration = Duration::from_secs(5);
+
+/// Which of our own kinds a loop is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Own {
+    /// ApplicationInstance.
+    ApplicationInstance,
+}
+
+impl Own {
+    /// The kind.
+    pub fn kind(self) -> Kind {
+        match self {
+            Own::ApplicationInstance => Kind::namespaced(
+                crate::api::APPS_GROUP,
+                crate::api::VERSION,
+                "ApplicationInstance",
+                "applicationinstances",
+            ),
+        }
+    }
+
+    /// The controller's name in logs and metrics.
+    pub fn controller(self) -> &'static str {
+        match self {
+            Own::ApplicationInstance => "applicationinstance",
+        }
+    }
+}
+
+/// What the store keeps of an object: enough to be found and to be woken.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stub {
+    metadata: ObjectMeta,
+}
+
+impl Stub {
+    fn of(object: &Object) -> Self {
+        // Only what somebody maps by: the owner of an external release is found by its annotation.
+        let annotations = object
+            .annotation(annotation::HELMRELEASE_AUTHORITY)
+            .map(|value| BTreeMap::from([(annotation::HELMRELEASE_AUTHORITY.to_string(), value.to_string())]));
+        Self {
+            metadata: ObjectMeta {
+                name: Some(object.name().into()),
+                namespace: object.namespace().map(String::from),
+                uid: object.uid().map(|uid| uid.0),
+                annotations,
+                ..ObjectMeta::default()
+            },
+        }
+    }
+
+    /// Whether a HelmRelease of the same namespace without our label may belong to this instance.
+    pub fn observes_external_release(&self) -> bool {
+        self.metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(annotation::HELMRELEASE_AUTHORITY))
+            .is_some_and(|value| value == "external")
+    }
+}
+
+impl kube::Resource for Stub {
+    type DynamicType = Own;
+    type Scope = DynamicResourceScope;
+
+    fn kind(own: &Own) -> Cow<'_, str> {
+        own.kind().kind.into()
+    }
+
+    fn group(own: &Own) -> Cow<'_, str> {
+        own.kind().group.into()
+    }
+
+    fn version(own: &Own) -> Cow<'_, str> {
+        own.kind().version.into()
+    }
+
+    fn plural(own: &Own) -> Cow<'_, str> {
+        own.kind().plural.into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// A wish to look at an object, from something that is not the object.
+pub type Wake = ObjectRef<Stub>;
+
+/// A wish to look at the object `namespace/name` of kind `own`.
+pub fn wake(own: Own, namespace: &str, name: &str) -> Wake {
+    ObjectRef::new_with(name, own).within(namespace)
+}
+
+/// One pass over one key: observe, decide, act. `Ok` says when to look again although nothing changed.
+pub trait Pass: Send + Sync + 'static {
+    /// Runs one pass. `last` is how the previous pass of this key failed, if it did.
+    fn pass(&self, key: &Key, last: Option<&Failure>)
+    -> impl Future<Output = Result<Option<Duration>, Failure>> + Send;
+}
+
+/// What is remembered of a key between passes.
+#[derive(Default)]
+struct Memory {
+    started: Option<Instant>,
+    failures: u32,
+    last: Option<Failure>,
+    passes: u64,
+}
+
+struct Loop<P> {
+    own: Own,
+    pass: P,
+    memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+}
+
+/// Runs the loop over `own` until dropped. Returns only if something ended that must not end.
+pub async fn run<A: ClusterApi, P: Pass>(
+    api: &A,
+    own: Own,
+    pass: P,
+    workers: u16,
+    store: Writer<Stub>,
+    wakes: mpsc::UnboundedReceiver<Wake>,
+    health: Health,
+) {
+    let memory = Arc::new(Mutex::new(BTreeMap::new()));
+    let reader = store.as_reader();
+    let trigger = trigger(api, own, store, Arc::clone(&memory), health);
+    let wakes = stream::unfold(wakes, |mut wakes| async move { Some((wakes.recv().await?, wakes)) });
+    let context = Arc::new(Loop { own, pass, memory });
+    Controller::for_stream_with(trigger, reader, own)
+        .with_config(Config::default().concurrency(workers))
+        .reconcile_on(wakes)
+        .run(reconcile::<P>, |_, never, _| match *never {}, context)
+        // An object that vanished between wake and pass is no error; every other outcome was logged by its pass.
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+async fn reconcile<P: Pass>(stub: Arc<Stub>, context: Arc<Loop<P>>) -> Result<Action, Infallible> {
+    let namespace = stub.metadata.namespace.clone().unwrap_or_default();
+    let name = stub.metadata.name.clone().unwrap_or_default();
+    Ok(context.step(namespace, name).await)
+}
+
+impl<P: Pass> Loop<P> {
+    async fn step(&self, namespace: String, name: String) -> Action {
+        let key = Key::namespaced(&self.own.kind(), &namespace, &name);
+        let now = Instant::now();
+        let (last, number) = {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let memory = memory.entry((namespace.clone(), name.clone())).or_default();
+            if let Some(early) = memory.started.and_then(|started| (started + PACE).checked_duration_since(now))
+                && !early.is_zero()
+            {
+                return Action::requeue(early);
+            }
+            memory.started = Some(now);
+            memory.passes += 1;
+            (memory.last.clone(), memory.passes)
+        };
+        let span = tracing::info_span!(
+            "reconcile",
+            controller = self.own.controller(),
+            reconcileID = %reconcile_id(&key, number),
+            namespace = %namespace,
+            application_instance = tracing::field::Empty,
+        );
+        match self.own {
+            Own::ApplicationInstance => span.record("application_instance", name.as_str()),
+        };
+        let result = async {
+            let result = timeout(PASS, self.pass.pass(&key, last.as_ref())).await.unwrap_or(Err(Failure::Overtime));
+            if let Err(failure) = &result {
+                log(failure);
+            }
+            result
+        }
+        .instrument(span)
+        .await;
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(memory) = memory.get_mut(&(namespace, name)) else {
+            // Deleted while we looked: nothing to come back to.
+            return Action::await_change();
+        };
+        match result {
+            Ok(wake) => {
+                memory.failures = 0;
+                memory.last = None;
+                Action::requeue(wake.map_or_else(|| retry::resync(&key), |wake| wake.max(SHORTEST_WAKE)))
+            }
+            Err(failure) => {
+                let delay = retry::delay(&failure, memory.failures, &key);
+                memory.failures = memory.failures.saturating_add(1);
+                memory.last = Some(failure);
+                Action::requeue(delay)
+            }
+        }
+    }
+}
+
+/// Warn for what will be tried again, error for what will not help by itself (contract §23.2).
+fn log(failure: &Failure) {
+    use crate::cluster_api::ApiError::{Forbidden, Refused};
+    match failure {
+        Failure::Observe(Refused { .. } | Forbidden { .. })
+        | Failure::Effect { error: Refused { .. } | Forbidden { .. }, .. } => {
+            tracing::error!(error = %failure, "reconcile failed");
+        }
+        other => tracing::warn!(error = %other, "reconcile failed"),
+    }
+}
+
+/// Names one pass in the log; unique per key and pass of this process, and the same in every repetition of a run.
+fn reconcile_id(key: &Key, number: u64) -> String {
+    let digest = Sha256::digest(format!("{key}#{number}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The main watch as a store writer and a trigger.
+fn trigger<A: ClusterApi>(
+    api: &A,
+    own: Own,
+    store: Writer<Stub>,
+    memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+    health: Health,
+) -> impl Stream<Item = Result<Stub, watcher::Error>> + Send + 'static {
+    let changes = api.watch(&own.kind(), &Scope::all(), Detail::Metadata);
+    let mut state = Trigger { own, store, memory, health, known: BTreeMap::new(), listed: None };
+    changes.flat_map(move |change| stream::iter(state.on(change).into_iter().map(Ok)))
+}
+
+struct Trigger {
+    own: Own,
+    store: Writer<Stub>,
+    memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+    health: Health,
+    /// Fingerprints of what was last woken for.
+    known: BTreeMap<(String, String), [u8; 8]>,
+    /// While a list arrives: what it holds, and what to wake once the store holds it too.
+    listed: Option<(BTreeSet<(String, String)>, Vec<Stub>)>,
+}
+
+impl Trigger {
+    fn on(&mut self, change: Change) -> Vec<Stub> {
+        match change {
+            Change::Reset => {
+                self.store.apply_watcher_event(&Event::Init);
+                self.listed = Some((BTreeSet::new(), Vec::new()));
+                Vec::new()
+            }
+            Change::Listed(object) => {
+                let stub = Stub::of(&object);
+                self.store.apply_watcher_event(&Event::InitApply(stub.clone()));
+                let news = self.news(&object);
+                if let Some((names, wakes)) = &mut self.listed {
+                    names.insert(name(&object));
+                    if news {
+                        wakes.push(stub);
+                    }
+                }
+                Vec::new()
+            }
+            Change::Synced => {
+                self.store.apply_watcher_event(&Event::InitDone);
+                self.health.synced(self.own.controller());
+                let Some((names, wakes)) = self.listed.take() else { return Vec::new() };
+                self.known.retain(|name, _| names.contains(name));
+                self.memory.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
+                wakes
+            }
+            Change::Applied(object) => {
+                let stub = Stub::of(&object);
+                self.store.apply_watcher_event(&Event::Apply(stub.clone()));
+                if self.news(&object) { vec![stub] } else { Vec::new() }
+            }
+            Change::Deleted(object) => {
+                self.store.apply_watcher_event(&Event::Delete(Stub::of(&object)));
+                self.known.remove(&name(&object));
+                self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&name(&object));
+                Vec::new()
+            }
+            Change::Interrupted(error) => {
+                self.health.interrupted(self.own.controller(), &error);
+                Vec::new()
+            }
+        }
+    }
+
+    fn news(&mut self, object: &Object) -> bool {
+        let fingerprint = fingerprint(object);
+        self.known.insert(name(object), fingerprint) != Some(fingerprint)
+    }
+}
+
+fn name(object: &Object) -> (String, String) {
+    (object.namespace().unwrap_or_default().into(), object.name().into())
+}
+
+/// Everything in the metadata that says somebody else changed something: all of it except the version and our own
+/// status writes.
+fn fingerprint(object: &Object) -> [u8; 8] {
+    let mut metadata = object.0.get("metadata").cloned().unwrap_or(Value::Null);
+    if let Some(map) = metadata.as_object_mut() {
+        map.remove("resourceVersion");
+        if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
+            entries.retain(|entry| {
+                entry.get("manager").and_then(Value::as_str) != Some(Manager::Operator.name())
+                    || entry.get("subresource").and_then(Value::as_str) != Some("status")
+            });
+        }
+    }
+    let digest = Sha256::digest(metadata.to_string().as_bytes());
+    let mut short = [0; 8];
+    short.copy_from_slice(&digest[..8]);
+    short
+}
+
+/// The store of stubs of `own`, empty.
+pub fn store(own: Own) -> (Store<Stub>, Writer<Stub>) {
+    let writer = Writer::new(own);
+    (writer.as_reader(), writer)
+}

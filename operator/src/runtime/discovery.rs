@@ -1,0 +1,133 @@
+//! Keeps what is known of the server's kinds current, and the readiness checks that follow from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::health::Health;
+use super::retry::CAP;
+use crate::api::{APPS_GROUP, VERSION};
+use crate::cluster_api::backoff::backoff;
+use crate::cluster_api::{ApiError, Caps, ClusterApi, Object};
+
+/// Refreshed this often without a reason (contract §27.3).
+const INTERVAL: Duration = Duration::from_secs(600);
+/// After a CRD changed: soon, and once more when its schema has certainly been published too.
+const SOON: Duration = Duration::from_secs(1);
+const PUBLISHED: Duration = Duration::from_secs(10);
+
+/// Runs until dropped. Returns only if nobody listens any more.
+pub(super) async fn run<A: ClusterApi>(
+    api: Arc<A>,
+    caps: watch::Sender<Arc<Caps>>,
+    refresh: Arc<Notify>,
+    health: Health,
+    namespace: String,
+) {
+    health.fail("crds", "discovery has not answered yet");
+    health.fail("rbac", "not checked yet");
+    let mut failures = 0;
+    let mut checked = false;
+    loop {
+        match api.discover().await {
+            Ok(found) => {
+                failures = 0;
+                served(&found, &health);
+                caps.send_if_modified(|known| {
+                    let news = **known != found;
+                    if news {
+                        *known = Arc::new(found);
+                    }
+                    news
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "discovery failed");
+                sleep(backoff(failures, &"discovery", CAP)).await;
+                failures = failures.saturating_add(1);
+                continue;
+            }
+        }
+        if !checked {
+            checked = access(&*api, &namespace, &health).await;
+        }
+        let next = Instant::now() + if checked { INTERVAL } else { CAP };
+        if timeout_at(next, refresh.notified()).await.is_ok() {
+            let again = Instant::now() + PUBLISHED;
+            sleep(SOON).await;
+            if let Ok(found) = api.discover().await {
+                served(&found, &health);
+                caps.send_if_modified(|known| {
+                    let news = **known != found;
+                    if news {
+                        *known = Arc::new(found);
+                    }
+                    news
+                });
+            }
+            sleep_until(again).await;
+        } else {
+            checked = false;
+        }
+        if caps.is_closed() {
+            return;
+        }
+    }
+}
+
+fn served(caps: &Caps, health: &Health) {
+    match caps.served(APPS_GROUP, "applicationinstances", &[VERSION]) {
+        Some(_) => health.pass("crds", "ok"),
+        None => health.fail(
+            "crds",
+            format!("applicationinstances.{APPS_GROUP} {VERSION} is not served: install the CRDs of this release"),
+        ),
+    }
+}
+
+/// What every loop needs; a part of contract §24.
+fn needed(namespace: &str) -> Vec<Value> {
+    let mut rights = Vec::new();
+    for verb in ["list", "watch", "patch"] {
+        rights.push(json!({"verb": verb, "group": APPS_GROUP, "resource": "applicationinstances"}));
+    }
+    rights.push(
+        json!({"verb": "patch", "group": APPS_GROUP, "resource": "applicationinstances", "subresource": "status"}),
+    );
+    rights.push(json!({"verb": "watch", "group": "", "resource": "namespaces"}));
+    rights
+        .push(json!({"verb": "update", "group": "coordination.k8s.io", "resource": "leases", "namespace": namespace}));
+    rights
+}
+
+/// Asks the server what we may do. `false` if it did not answer.
+async fn access<A: ClusterApi>(api: &A, namespace: &str, health: &Health) -> bool {
+    let mut missing = Vec::new();
+    for right in needed(namespace) {
+        let review = Object(json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": right },
+        }));
+        match api.create(&review).await {
+            Ok(answer) if answer.0.pointer("/status/allowed") == Some(&Value::Bool(true)) => {}
+            Ok(_) | Err(ApiError::Forbidden { .. }) => {
+                let text = |name: &str| right.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
+                missing.push(format!("{} {}.{}", text("verb"), text("resource"), text("group")));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "access could not be reviewed");
+                return false;
+            }
+        }
+    }
+    if missing.is_empty() {
+        health.pass("rbac", "ok");
+    } else {
+        health.fail("rbac", format!("not allowed: {}", missing.join(", ")));
+    }
+    true
+}
