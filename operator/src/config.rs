@@ -93,7 +93,7 @@ pub enum RbacMode {
 ///
 /// The cluster is the one of KUBECONFIG, of ~/.kube/config, or the one this pod runs in, in this order.
 #[derive(Debug, Parser)]
-#[command(name = "vworkspace-app-operator", version, max_term_width = 120)]
+#[command(name = "vworkspace-app-operator", version, max_term_width = 120, args_override_self = true)]
 struct Flags {
     /// Elect a leader by a Lease (15 s, renewed within 10 s, retried every 2 s) before acting.
     #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
