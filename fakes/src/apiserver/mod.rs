@@ -7,6 +7,7 @@
 //! Not modelled, answered with 501 or absent: protobuf and CBOR answers, admission webhooks, conversion webhooks, aggregated API servers,
 //! HEAD, encryption at rest, API priority and fairness.
 
+pub mod apply;
 pub mod builtin;
 pub mod client;
 #[cfg(test)]
