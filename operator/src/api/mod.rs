@@ -8,7 +8,9 @@ use serde_json::Value;
 pub mod application_instance;
 pub mod cluster;
 pub mod common;
+pub mod condition;
 pub mod crd;
+pub mod names;
 pub mod open;
 pub mod operation;
 
