@@ -2,3 +2,4 @@
 
 mod schemas;
 mod tidy;
+mod conformance;

@@ -1,0 +1,380 @@
+//! Hides what differs between two runs of a real server: revisions become ranks, uids aliases, times `T` (apiserver.md 3.4 and the
+//! further rules of the profile corpora). Recorded answers are in this form already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use regex::{Captures, Regex};
+use serde_json::{Map, Value, json};
+
+use super::corpus::Sequence;
+use super::play::Played;
+
+/// Answers and streams in comparable form.
+#[derive(Debug)]
+pub struct Normal {
+    /// One per step, in the form of `expect`.
+    pub answers: Vec<Value>,
+    /// In the form of the record's `streams`.
+    pub streams: Vec<Value>,
+}
+
+struct Patterns {
+    uid: Regex,
+    whole_uid: Regex,
+    revision: Regex,
+    precondition: Regex,
+    object: Regex,
+    too_old: Regex,
+    time: Regex,
+    any_time: Regex,
+    binding: Regex,
+    roles: Regex,
+    age: Regex,
+}
+
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
+    let regex = |pattern: &str| Regex::new(pattern).expect("a constant pattern");
+    let uid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    Patterns {
+        uid: regex(uid),
+        whole_uid: regex(&format!("^{uid}$")),
+        revision: regex(r"(ResourceVersion in precondition: |ResourceVersion in object meta: |resource version: |current: )(\d+)"),
+        precondition: regex(r"ResourceVersion in (the precondition|record) \((\d+)\)"),
+        object: regex(r#"Invalid value: "\{\\"apiVersion.*?\}": "#),
+        too_old: regex(r"too old resource version: (\S+) \(\d+\)"),
+        time: regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
+        any_time: regex(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| [+-]\d{4} UTC)"),
+        binding: regex(r"(?s)(RBAC: allowed by (?:Cluster)?RoleBinding) .*"),
+        roles: regex(r"RBAC: \[(.*)\]"),
+        age: regex(r"^((\d+[smhdy])+|<invalid>)$"),
+    }
+});
+
+/// Brings one run into comparable form.
+pub fn normalise(sequence: &Sequence, played: &Played) -> Normal {
+    let mut normaliser = Normaliser::new(sequence, played);
+    let answers = sequence.steps().iter().zip(&played.answers).map(|(step, answer)| {
+        let mut answer = normaliser.walk(answer);
+        let cached = sequence.is_profile() && step["p"].as_str().is_some_and(|path| path.contains("resourceVersion=0"));
+        if cached && answer["body"]["items"].is_array() {
+            answer["body"]["metadata"]["resourceVersion"] = json!("#any");
+        }
+        answer
+    });
+    let answers = answers.collect();
+    let streams = played.streams.iter().map(|(at, events, ended)| normaliser.stream(*at, events, *ended)).collect();
+    Normal { answers, streams }
+}
+
+struct Normaliser<'a> {
+    sequence: &'a Sequence,
+    id: &'a str,
+    /// Revisions of the objects seen, ascending.
+    revisions: Vec<u64>,
+    uids: BTreeMap<String, String>,
+    /// Per uid the numbers of its revisions.
+    versions: BTreeMap<String, BTreeMap<String, String>>,
+    prefixes: BTreeSet<String>,
+    generated: BTreeMap<String, String>,
+}
+
+impl<'a> Normaliser<'a> {
+    fn new(sequence: &'a Sequence, played: &'a Played) -> Normaliser<'a> {
+        let mut revisions = BTreeSet::new();
+        let mut prefixes = BTreeSet::new();
+        for (step, answer) in sequence.steps().iter().zip(&played.answers) {
+            let write = matches!(step["m"].as_str(), Some("POST" | "PUT" | "PATCH" | "DELETE")) && answer["code"].as_u64().is_some_and(|code| code < 300);
+            if write || !sequence.is_profile() {
+                collect(&answer["body"], &mut revisions);
+            }
+            if let Some(prefix) = step["b"]["metadata"]["generateName"].as_str().filter(|prefix| !prefix.is_empty()) {
+                prefixes.insert(prefix.to_owned());
+            }
+        }
+        if !sequence.is_profile() {
+            played.streams.iter().flat_map(|(_, events, _)| events).for_each(|event| collect(&event["object"], &mut revisions));
+        }
+        Normaliser {
+            sequence,
+            id: &played.id,
+            revisions: revisions.into_iter().collect(),
+            uids: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            prefixes,
+            generated: BTreeMap::new(),
+        }
+    }
+
+    fn profile(&self) -> bool {
+        self.sequence.is_profile()
+    }
+
+    fn rank(&self, revision: u64, floor: bool) -> String {
+        let rank = self.revisions.partition_point(|known| *known <= revision);
+        let exact = rank > 0 && self.revisions[rank - 1] == revision;
+        match () {
+            () if !self.profile() || floor || exact => format!("#{rank}"),
+            () if self.sequence.grouped => "#+".to_owned(),
+            () => format!("#{rank}+"),
+        }
+    }
+
+    fn rank_text(&self, digits: &str, floor: bool) -> String {
+        match digits.parse() {
+            Ok(revision) => self.rank(revision, floor),
+            Err(_) => digits.to_owned(),
+        }
+    }
+
+    fn version(&mut self, uid: &str, revision: &str) -> String {
+        let known = self.versions.entry(uid.to_owned()).or_default();
+        let next = format!("@{}", known.len() + 1);
+        known.entry(revision.to_owned()).or_insert(next).clone()
+    }
+
+    fn alias(&mut self, uid: &str) -> String {
+        let next = format!("uid{}", self.uids.len());
+        self.uids.entry(uid.to_owned()).or_insert(next).clone()
+    }
+
+    fn walk(&mut self, value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => self.object(fields),
+            Value::Array(items) => items.iter().map(|item| self.walk(item)).collect(),
+            Value::String(text) => Value::String(self.text(text)),
+            other => other.clone(),
+        }
+    }
+
+    fn object(&mut self, fields: &Map<String, Value>) -> Value {
+        let is_list = self.profile() && (fields.get("items").is_some_and(Value::is_array) || fields.contains_key("rows"));
+        let uid = fields.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut out = Map::new();
+        for (key, value) in fields {
+            let shown = match (key.as_str(), value) {
+                ("metadata", Value::Object(metadata)) if is_list => self.list_metadata(metadata),
+                _ => self.field(key, value, &uid),
+            };
+            let key = if self.profile() { self.text(key) } else { key.clone() };
+            out.insert(key, shown);
+        }
+        Value::Object(out)
+    }
+
+    fn list_metadata(&mut self, metadata: &Map<String, Value>) -> Value {
+        let fields = metadata.iter().map(|(key, value)| {
+            let shown = match (key.as_str(), value.as_str()) {
+                ("resourceVersion", Some(text)) if digits(text) && self.sequence.by_object => json!("@"),
+                ("resourceVersion", Some(text)) if digits(text) => json!(self.rank_text(text, true)),
+                _ => self.field(key, value, ""),
+            };
+            (key.clone(), shown)
+        });
+        Value::Object(fields.collect())
+    }
+
+    fn field(&mut self, key: &str, value: &Value, uid: &str) -> Value {
+        let profile = self.profile();
+        match (key, value) {
+            ("resourceVersion", Value::String(text)) if digits(text) => match (self.sequence.by_object, uid) {
+                (true, "") => json!("@"),
+                (true, uid) => json!(self.version(uid, text)),
+                (false, _) => json!(self.rank_text(text, false)),
+            },
+            ("creationTimestamp" | "deletionTimestamp" | "time", Value::String(_)) if !profile => json!("T"),
+            ("modifiedAt", Value::String(_)) if profile => json!("T"),
+            ("uid", Value::String(text)) if !profile || PATTERNS.whole_uid.is_match(text) => json!(self.alias(text)),
+            ("continue", Value::String(text)) if !text.is_empty() => self.token(text),
+            ("message", Value::String(text)) => json!(self.message(text)),
+            ("cells", Value::Array(cells)) if profile => cells
+                .iter()
+                .map(|cell| match cell {
+                    Value::String(text) if PATTERNS.age.is_match(text) => json!("AGE"),
+                    other => self.walk(other),
+                })
+                .collect(),
+            ("release", Value::String(text)) if profile && text.len() > 200 => json!("<RELEASE>"),
+            ("token", Value::String(text)) if profile && text.starts_with("eyJ") => json!("<JWT>"),
+            ("storageVersionHash", Value::String(_)) if profile => json!("<HASH>"),
+            ("ca.crt" | "caBundle", Value::String(_)) if profile => json!("<CA>"),
+            ("finalizers", Value::Array(items)) if self.sequence.profile == "namespace" => {
+                let mut items = items.clone();
+                if items.iter().any(|item| *item == "foregroundDeletion" || *item == "orphan") {
+                    items.sort_by_key(Value::to_string);
+                }
+                Value::Array(items)
+            }
+            (_, value) => self.walk(value),
+        }
+    }
+
+    /// A continue token, opened.
+    fn token(&mut self, text: &str) -> Value {
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
+        let Some(mut token) = bytes.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else { return json!(text) };
+        if let Some(revision) = token["rv"].as_i64().filter(|revision| *revision > 0) {
+            token["rv"] = json!(self.rank(revision.unsigned_abs(), true));
+        }
+        if self.profile() {
+            let start = token["start"].as_str().unwrap_or_default().trim_start_matches('/').to_owned();
+            token["start"] = json!(self.text(&start));
+        }
+        token
+    }
+
+    fn message(&mut self, text: &str) -> String {
+        let text = self.text(text);
+        if text.contains("failed to create typed patch object") {
+            let head = text.split("): ").next().unwrap_or_default();
+            return format!("{head}): <TYPED>");
+        }
+        if let Some((head, tail)) = text.split_once(" is invalid: [") {
+            let mut parts = split_causes(tail.trim_end_matches(']'), self.profile());
+            parts.sort_unstable();
+            return format!("{head} is invalid: {}", parts.join(" | "));
+        }
+        if text.contains("strict decoding error") {
+            let mut parts: Vec<&str> = text.split(", ").collect();
+            parts.sort_unstable();
+            return parts.join(", ");
+        }
+        text
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        let patterns = &*PATTERNS;
+        let by_object = self.sequence.by_object;
+        let profile = self.profile();
+        let mut text = text.replace(self.id, if profile { "$ID" } else { "NS" });
+        for prefix in self.prefixes.clone() {
+            text = self.hide_generated(&text, &prefix);
+        }
+        // Most strings hold nothing to hide; the patterns are dear.
+        if !text.bytes().any(|byte| byte.is_ascii_digit()) && !text.contains("apiVersion") && !text.contains("RBAC") {
+            return text;
+        }
+        let mut text = patterns.uid.replace_all(&text, |found: &Captures<'_>| self.alias(&found[0])).into_owned();
+        if text.contains("ersion") || text.contains("current: ") {
+            let rank = |digits: &str| if by_object { "@".to_owned() } else { self.rank_text(digits, true) };
+            text = patterns.revision.replace_all(&text, |found: &Captures<'_>| format!("{}{}", &found[1], rank(&found[2]))).into_owned();
+            text = patterns
+                .precondition
+                .replace_all(&text, |found: &Captures<'_>| format!("ResourceVersion in {} ({})", &found[1], rank(&found[2])))
+                .into_owned();
+            text = patterns.object.replace_all(&text, "Invalid value: <OBJ>: ").into_owned();
+            text = patterns.too_old.replace_all(&text, "too old resource version: $1 (N)").into_owned();
+        }
+        if !profile {
+            return patterns.time.replace_all(&text, "T").into_owned();
+        }
+        if text.contains("RBAC") {
+            text = patterns.binding.replace_all(&text, "$1 <ANY>").into_owned();
+            text = patterns
+                .roles
+                .replace_all(&text, |found: &Captures<'_>| {
+                    let mut parts: Vec<&str> = found[1].split(", ").collect();
+                    parts.sort_unstable();
+                    format!("RBAC: [{}]", parts.join(", "))
+                })
+                .into_owned();
+        }
+        patterns.any_time.replace_all(&text, "T").into_owned()
+    }
+
+    fn hide_generated(&mut self, text: &str, prefix: &str) -> String {
+        let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        let suffix_letters = "bcdfghjklmnpqrstvwxz2456789";
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(prefix) {
+            let end = at + prefix.len();
+            let suffix: String = rest[end..].chars().take_while(|c| suffix_letters.contains(*c)).take(5).collect();
+            let before = rest[..at].chars().next_back().or_else(|| out.chars().next_back());
+            let after = rest[end + suffix.len()..].chars().next();
+            if suffix.len() == 5 && !before.is_some_and(word) && !after.is_some_and(word) {
+                out.push_str(&rest[..at]);
+                let name = format!("{prefix}{suffix}");
+                let next = format!("{prefix}<gen{}>", self.generated.len());
+                out.push_str(self.generated.entry(name).or_insert(next));
+                rest = &rest[end + 5..];
+            } else {
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    fn stream(&mut self, at: usize, events: &[Value], ended: bool) -> Value {
+        let name = |event: &Value| event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let initial_end = |event: &Value| event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"].is_string();
+        let profile = self.profile();
+        let mut shown: Vec<&Value> = events.iter().filter(|event| event["type"] != "BOOKMARK" || profile && initial_end(event)).collect();
+        if !profile {
+            let events: Vec<Value> = shown.iter().map(|event| json!([event["type"], self.walk(&event["object"])])).collect();
+            return json!({ "at": at, "events": events });
+        }
+        shown.retain(|event| name(event) != "kube-root-ca.crt");
+        let end = if ended { "eof" } else { "open" };
+        if self.sequence.grouped {
+            let mut sorted = shown.clone();
+            sorted.sort_by_key(|event| name(event));
+            let mut groups: Map<String, Value> = Map::new();
+            for event in sorted {
+                let key = self.text(&name(event));
+                let entry = json!([event["type"], self.walk(&event["object"])]);
+                match groups.entry(key).or_insert_with(|| json!([])) {
+                    Value::Array(group) => group.push(entry),
+                    other => *other = entry,
+                }
+            }
+            return json!({ "at": at, "by_object": groups, "end": end });
+        }
+        let events = shown.iter().map(|event| {
+            let mut object = self.walk(&event["object"]);
+            if event["type"] == "BOOKMARK"
+                && let Some(revision) = object["metadata"]["resourceVersion"].as_str()
+            {
+                object["metadata"]["resourceVersion"] = json!(revision.trim_end_matches('+'));
+            }
+            json!([event["type"], object])
+        });
+        json!({ "at": at, "events": events.collect::<Vec<_>>(), "end": end })
+    }
+}
+
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn collect(value: &Value, revisions: &mut BTreeSet<u64>) {
+    let metadata = &value["metadata"];
+    let known = metadata["uid"].as_str().is_some_and(|uid| !uid.is_empty());
+    if let Some(revision) = metadata["resourceVersion"].as_str().filter(|_| known).and_then(|text| text.parse().ok()) {
+        revisions.insert(revision);
+    }
+    value["items"].as_array().into_iter().flatten().for_each(|item| collect(item, revisions));
+}
+
+/// Splits the parts of a 422 message: at each comma that a field path and a colon follow.
+fn split_causes(text: &str, profile: bool) -> Vec<&str> {
+    let path_char = |c: char| c.is_alphanumeric() || "_.<>[]\"{}:".contains(c) || profile && "$-".contains(c);
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(", ") {
+        let rest = &text[at + 2..];
+        let run = rest.find(|c: char| !path_char(c)).unwrap_or(rest.len());
+        // The colon belongs to the characters of a path.
+        let path = rest[run..].starts_with(' ') && rest[..run].ends_with(':') && run > 1;
+        if path && at >= start {
+            parts.push(&text[start..at]);
+            start = at + 2;
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
