@@ -14,7 +14,11 @@ fn golden(name: &str) -> PathBuf {
 fn report(corpus: &str, with_definition: bool) -> Report {
     let definition = golden("golden-crd.json");
     let crds: &[&Path] = if with_definition { &[&definition] } else { &[] };
-    let seeds: Vec<u64> = std::env::var("CONFORMANCE_SEEDS").unwrap_or_default().split(',').filter_map(|seed| seed.parse().ok()).collect();
+    let seeds: Vec<u64> = std::env::var("CONFORMANCE_SEEDS")
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|seed| seed.parse().ok())
+        .collect();
     let report = play(&golden(corpus), crds, &seeds).expect("the corpus is in the repository");
     if std::env::var_os("CONFORMANCE_KNOWN").is_some() {
         record_known(corpus, &report);
@@ -38,7 +42,9 @@ fn record_known(corpus: &str, report: &Report) {
     let mut sections: Vec<(String, String)> = old
         .split("\n## ")
         .skip(1)
-        .filter_map(|section| section.split_once('\n').map(|(name, text)| (name.to_owned(), text.trim_end().to_owned())))
+        .filter_map(|section| {
+            section.split_once('\n').map(|(name, text)| (name.to_owned(), text.trim_end().to_owned()))
+        })
         .filter(|(name, _)| name != corpus)
         .collect();
     let mut text = format!("\n{} of {} sequences agree.\n", report.agreeing, report.sequences);
@@ -62,7 +68,12 @@ fn golden_gate() {
 /// A profile passes when 95 % of its sequences agree.
 fn profile(name: &str, with_definition: bool) {
     let report = report(&format!("profiles/{name}.jsonl.gz"), with_definition);
-    assert!(report.agreeing * 100 >= report.sequences * 95, "{} of {} sequences agree", report.agreeing, report.sequences);
+    assert!(
+        report.agreeing * 100 >= report.sequences * 95,
+        "{} of {} sequences agree",
+        report.agreeing,
+        report.sequences
+    );
 }
 
 #[test]

@@ -60,12 +60,22 @@ impl Difference {
     /// On one line, cut.
     pub fn line(&self) -> String {
         let cut = |text: &str| text.chars().take(160).collect::<String>();
-        format!("{} L{} {}: recorded {} found {}", self.place, self.level, self.path, cut(&self.expected), cut(&self.found))
+        format!(
+            "{} L{} {}: recorded {} found {}",
+            self.place,
+            self.level,
+            self.path,
+            cut(&self.expected),
+            cut(&self.found)
+        )
     }
 
     /// On three lines.
     pub fn text(&self) -> String {
-        format!("{} L{} {}\n    recorded {}\n    found    {}", self.place, self.level, self.path, self.expected, self.found)
+        format!(
+            "{} L{} {}\n    recorded {}\n    found    {}",
+            self.place, self.level, self.path, self.expected, self.found
+        )
     }
 }
 
@@ -88,7 +98,12 @@ pub fn compare(sequence: &Sequence, normal: &Normal) -> Judged {
         let mut found = normal.answers.get(index).cloned().unwrap_or_default();
         canonical(&mut expected);
         canonical(&mut found);
-        let place = format!("step {index} {} {} {}", step["op"], step["m"].as_str().unwrap_or_default(), step["p"].as_str().unwrap_or_default());
+        let place = format!(
+            "step {index} {} {} {}",
+            step["op"],
+            step["m"].as_str().unwrap_or_default(),
+            step["p"].as_str().unwrap_or_default()
+        );
         judged.tally.steps += 1;
         let levels = if expected.is_null() || expected["code"].is_null() && expected.get("code").is_some() {
             [None, None, None, None]
@@ -139,7 +154,8 @@ fn at_level(level: u8, answer: &Value) -> Value {
     let body = &answer["body"];
     match level {
         1 => {
-            let codes = answer["state"].as_object().into_iter().flatten().map(|(path, list)| json!([path, list["code"]]));
+            let codes =
+                answer["state"].as_object().into_iter().flatten().map(|(path, list)| json!([path, list["code"]]));
             let reason = if is_refusal(body) { body["reason"].clone() } else { Value::Null };
             json!({ "code": answer["code"], "reason": reason, "ok": answer["ok"], "closed": answer["closed"], "lists": codes.collect::<Vec<_>>() })
         }

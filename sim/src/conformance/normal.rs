@@ -41,7 +41,9 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
     Patterns {
         uid: regex(uid),
         whole_uid: regex(&format!("^{uid}$")),
-        revision: regex(r"(ResourceVersion in precondition: |ResourceVersion in object meta: |resource version: |current: )(\d+)"),
+        revision: regex(
+            r"(ResourceVersion in precondition: |ResourceVersion in object meta: |resource version: |current: )(\d+)",
+        ),
         precondition: regex(r"ResourceVersion in (the precondition|record) \((\d+)\)"),
         object: regex(r#"Invalid value: "\{\\"apiVersion.*?\}": "#),
         too_old: regex(r"too old resource version: (\S+) \(\d+\)"),
@@ -86,7 +88,8 @@ impl<'a> Normaliser<'a> {
         let mut revisions = BTreeSet::new();
         let mut prefixes = BTreeSet::new();
         for (step, answer) in sequence.steps().iter().zip(&played.answers) {
-            let write = matches!(step["m"].as_str(), Some("POST" | "PUT" | "PATCH" | "DELETE")) && answer["code"].as_u64().is_some_and(|code| code < 300);
+            let write = matches!(step["m"].as_str(), Some("POST" | "PUT" | "PATCH" | "DELETE"))
+                && answer["code"].as_u64().is_some_and(|code| code < 300);
             if write || !sequence.is_profile() {
                 collect(&answer["body"], &mut revisions);
             }
@@ -95,7 +98,11 @@ impl<'a> Normaliser<'a> {
             }
         }
         if !sequence.is_profile() {
-            played.streams.iter().flat_map(|(_, events, _)| events).for_each(|event| collect(&event["object"], &mut revisions));
+            played
+                .streams
+                .iter()
+                .flat_map(|(_, events, _)| events)
+                .for_each(|event| collect(&event["object"], &mut revisions));
         }
         Normaliser {
             sequence,
@@ -150,7 +157,8 @@ impl<'a> Normaliser<'a> {
     }
 
     fn object(&mut self, fields: &Map<String, Value>) -> Value {
-        let is_list = self.profile() && (fields.get("items").is_some_and(Value::is_array) || fields.contains_key("rows"));
+        let is_list =
+            self.profile() && (fields.get("items").is_some_and(Value::is_array) || fields.contains_key("rows"));
         let uid = fields.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut out = Map::new();
         for (key, value) in fields {
@@ -214,7 +222,9 @@ impl<'a> Normaliser<'a> {
     /// A continue token, opened.
     fn token(&mut self, text: &str) -> Value {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
-        let Some(mut token) = bytes.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else { return json!(text) };
+        let Some(mut token) = bytes.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+            return json!(text);
+        };
         if let Some(revision) = token["rv"].as_i64().filter(|revision| *revision > 0) {
             token["rv"] = json!(self.rank(revision.unsigned_abs(), true));
         }
@@ -259,10 +269,15 @@ impl<'a> Normaliser<'a> {
         let mut text = patterns.uid.replace_all(&text, |found: &Captures<'_>| self.alias(&found[0])).into_owned();
         if text.contains("ersion") || text.contains("current: ") {
             let rank = |digits: &str| if by_object { "@".to_owned() } else { self.rank_text(digits, true) };
-            text = patterns.revision.replace_all(&text, |found: &Captures<'_>| format!("{}{}", &found[1], rank(&found[2]))).into_owned();
+            text = patterns
+                .revision
+                .replace_all(&text, |found: &Captures<'_>| format!("{}{}", &found[1], rank(&found[2])))
+                .into_owned();
             text = patterns
                 .precondition
-                .replace_all(&text, |found: &Captures<'_>| format!("ResourceVersion in {} ({})", &found[1], rank(&found[2])))
+                .replace_all(&text, |found: &Captures<'_>| {
+                    format!("ResourceVersion in {} ({})", &found[1], rank(&found[2]))
+                })
                 .into_owned();
             text = patterns.object.replace_all(&text, "Invalid value: <OBJ>: ").into_owned();
             text = patterns.too_old.replace_all(&text, "too old resource version: $1 (N)").into_owned();
@@ -311,11 +326,14 @@ impl<'a> Normaliser<'a> {
 
     fn stream(&mut self, at: usize, events: &[Value], ended: bool) -> Value {
         let name = |event: &Value| event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let initial_end = |event: &Value| event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"].is_string();
+        let initial_end =
+            |event: &Value| event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"].is_string();
         let profile = self.profile();
-        let mut shown: Vec<&Value> = events.iter().filter(|event| event["type"] != "BOOKMARK" || profile && initial_end(event)).collect();
+        let mut shown: Vec<&Value> =
+            events.iter().filter(|event| event["type"] != "BOOKMARK" || profile && initial_end(event)).collect();
         if !profile {
-            let events: Vec<Value> = shown.iter().map(|event| json!([event["type"], self.walk(&event["object"])])).collect();
+            let events: Vec<Value> =
+                shown.iter().map(|event| json!([event["type"], self.walk(&event["object"])])).collect();
             return json!({ "at": at, "events": events });
         }
         shown.retain(|event| name(event) != "kube-root-ca.crt");

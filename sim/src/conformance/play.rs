@@ -39,7 +39,11 @@ pub struct Played {
 /// # Errors
 /// A step of the corpus that cannot be understood.
 pub fn play(sequence: &Sequence, crds: &[Value]) -> Result<Played, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let start = Instant::now();
         let clock = Clock::new(move || {
@@ -111,7 +115,8 @@ impl Run {
     fn new(sequence: &Sequence, server: Server) -> Run {
         let profile = sequence.is_profile();
         // Recorded ids have 13 characters, and protobuf bodies carry the length.
-        let id = if profile { format!("zaaaaaaa{:04}q", sequence.seed % 10_000) } else { format!("gr{}", sequence.seed) };
+        let id =
+            if profile { format!("zaaaaaaa{:04}q", sequence.seed % 10_000) } else { format!("gr{}", sequence.seed) };
         Run {
             server,
             symbols: Symbols { id, profile, ..Symbols::default() },
@@ -137,13 +142,19 @@ impl Run {
 
     async fn prepare(&mut self, crds: &[Value]) -> Result<(), String> {
         for crd in crds {
-            let created = self.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None, Some(crd)).await;
+            let created =
+                self.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None, Some(crd)).await;
             if created.code != 201 {
                 return Err(format!("the definition is refused: {}", created.body));
             }
             let spec = &crd["spec"];
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let path = format!("/apis/{}/{}/{}", text(&spec["group"]), text(&spec["versions"][0]["name"]), text(&spec["names"]["plural"]));
+            let path = format!(
+                "/apis/{}/{}/{}",
+                text(&spec["group"]),
+                text(&spec["versions"][0]["name"]),
+                text(&spec["names"]["plural"])
+            );
             self.until(&path, 200).await?;
         }
         if !self.symbols.profile || self.clients {
@@ -173,7 +184,9 @@ impl Run {
         let mut etag = None;
         let answer = match method {
             "WATCH" => self.watch(index, step).await,
-            "QUIESCE" if step.get("lists").is_some_and(|lists| lists.as_array().is_some_and(|lists| !lists.is_empty())) => {
+            "QUIESCE"
+                if step.get("lists").is_some_and(|lists| lists.as_array().is_some_and(|lists| !lists.is_empty())) =>
+            {
                 json!({ "state": self.quiesce(step).await })
             }
             "QUIESCE" => {
@@ -206,7 +219,13 @@ impl Run {
         let code = response.status().as_u16();
         let mut answer = json!({ "code": code });
         if code == 200 {
-            let stream = Stream { body: response.into_body(), buffer: BytesMut::new(), events: Vec::new(), ended: false, closed: false };
+            let stream = Stream {
+                body: response.into_body(),
+                buffer: BytesMut::new(),
+                events: Vec::new(),
+                ended: false,
+                closed: false,
+            };
             self.streams.insert(index, stream);
             sleep(Duration::from_millis(if self.symbols.profile { 50 } else { 30 })).await;
         } else {
@@ -274,7 +293,9 @@ impl Run {
                     json!({ "code": 200, "items": items })
                 }
                 Some(items) => {
-                    let hidden = |item: &&Value| item["metadata"]["name"] == json!("kube-root-ca.crt") && !path.contains("&keep");
+                    let hidden = |item: &&Value| {
+                        item["metadata"]["name"] == json!("kube-root-ca.crt") && !path.contains("&keep")
+                    };
                     json!({ "code": 200, "items": items.iter().filter(|item| !hidden(item)).collect::<Vec<_>>() })
                 }
                 None => json!({ "code": 200, "object": answer.body }),
@@ -293,7 +314,10 @@ impl Run {
             let code = until["code"].as_u64().is_none_or(|code| code == u64::from(answer.code));
             let condition = until["cond"].as_str().is_none_or(|wanted| {
                 let conditions = answer.body["status"]["conditions"].as_array();
-                conditions.into_iter().flatten().any(|found| found["type"] == json!(wanted) && found["status"] == json!("True"))
+                conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|found| found["type"] == json!(wanted) && found["status"] == json!("True"))
             });
             let ok = code && condition;
             if ok || Instant::now() > end {
@@ -334,7 +358,8 @@ impl Run {
         if self.clients && method == "DELETE" {
             sleep(Duration::from_millis(300)).await;
         }
-        let mut warnings: Vec<&str> = answer.headers.get_all("warning").iter().filter_map(|value| value.to_str().ok()).collect();
+        let mut warnings: Vec<&str> =
+            answer.headers.get_all("warning").iter().filter_map(|value| value.to_str().ok()).collect();
         if self.symbols.profile {
             warnings.sort_unstable();
         }
@@ -375,7 +400,8 @@ impl Run {
 
     fn headers(&self, step: &Value, content_type: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let defaults = [("accept", "application/json"), ("user-agent", "difft/1"), ("authorization", "Bearer admintoken")];
+        let defaults =
+            [("accept", "application/json"), ("user-agent", "difft/1"), ("authorization", "Bearer admintoken")];
         let mut set = |name: &str, values: &[&str]| {
             let Ok(name) = name.to_lowercase().parse::<HeaderName>() else { return };
             headers.remove(&name);
@@ -394,7 +420,9 @@ impl Run {
             match &value {
                 Value::Array(values) => set(name, &values.iter().filter_map(Value::as_str).collect::<Vec<_>>()),
                 // Answers were recorded in JSON wherever the client would take it.
-                Value::String(text) if name == "Accept" && text.contains("protobuf") && text.contains("application/json") => {
+                Value::String(text)
+                    if name == "Accept" && text.contains("protobuf") && text.contains("application/json") =>
+                {
                     set(name, &["application/json"]);
                 }
                 Value::String(text) => set(name, &[text]),
@@ -413,7 +441,8 @@ impl Run {
     async fn send(&mut self, method: &str, path: &str, content_type: Option<&str>, body: Option<&Value>) -> Answer {
         let content_type = content_type.or(body.map(|_| "application/json"));
         let headers = self.headers(&Value::Null, content_type);
-        receive(self.respond(method, path, headers, body.map_or_else(Bytes::new, |body| body.to_string().into())).await).await
+        receive(self.respond(method, path, headers, body.map_or_else(Bytes::new, |body| body.to_string().into())).await)
+            .await
     }
 
     async fn respond(&self, method: &str, path: &str, headers: HeaderMap, body: Bytes) -> http::Response<Body> {

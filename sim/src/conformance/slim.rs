@@ -35,22 +35,22 @@ pub fn slim(path: &str, media_type: &str, body: Value) -> Value {
         "/openapi/v2" => json!({ "$omitted": "openapi" }),
         "/openapi/v3" => openapi_index(&body),
         _ if path.starts_with("/openapi/v3/") => openapi_document(path, &body),
-        "/api" | "/apis" if kind == "APIGroupDiscoveryList" => {
-            filtered(body, "items", |item| {
-                if !known_group(&item["metadata"]["name"]) {
-                    return None;
-                }
-                let versions = item["versions"].as_array().cloned().unwrap_or_default();
-                let versions = versions.into_iter().map(|mut version| {
-                    keep(&mut version, "resources", |resource| known(&RESOURCES, resource["resource"].as_str()));
-                    version
-                });
-                let mut item = item.clone();
-                item["versions"] = versions.collect();
-                Some(item)
-            })
+        "/api" | "/apis" if kind == "APIGroupDiscoveryList" => filtered(body, "items", |item| {
+            if !known_group(&item["metadata"]["name"]) {
+                return None;
+            }
+            let versions = item["versions"].as_array().cloned().unwrap_or_default();
+            let versions = versions.into_iter().map(|mut version| {
+                keep(&mut version, "resources", |resource| known(&RESOURCES, resource["resource"].as_str()));
+                version
+            });
+            let mut item = item.clone();
+            item["versions"] = versions.collect();
+            Some(item)
+        }),
+        "/apis" if kind == "APIGroupList" => {
+            filtered(body, "groups", |group| known_group(&group["name"]).then(|| group.clone()))
         }
-        "/apis" if kind == "APIGroupList" => filtered(body, "groups", |group| known_group(&group["name"]).then(|| group.clone())),
         _ if kind == "CustomResourceDefinitionList" => {
             let mut body = body;
             keep(&mut body, "items", |item| known_group(&item["spec"]["group"]));
@@ -86,7 +86,9 @@ fn filtered(mut body: Value, field: &str, map: impl Fn(&Value) -> Option<Value>)
 
 fn openapi_index(body: &Value) -> Value {
     let mut paths = Map::new();
-    for (name, entry) in body["paths"].as_object().into_iter().flatten().filter(|(name, _)| known(&OPENAPI_PATHS, Some(name))) {
+    for (name, entry) in
+        body["paths"].as_object().into_iter().flatten().filter(|(name, _)| known(&OPENAPI_PATHS, Some(name)))
+    {
         let url = entry["serverRelativeURL"].as_str().unwrap_or_default();
         paths.insert(name.clone(), json!(HASH.replace(url, "hash=<H>")));
     }

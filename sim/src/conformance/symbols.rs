@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 const NIL_UID: &str = "00000000-0000-0000-0000-000000000000";
 
-static SYMBOL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\$(rv|uid|cont|etag|name):(\d+)").expect("a constant pattern"));
+static SYMBOL: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$(rv|uid|cont|etag|name):(\d+)").expect("a constant pattern"));
 
 /// What symbols stand for in one run.
 #[derive(Debug, Default)]
@@ -47,7 +48,9 @@ impl Symbols {
 
     /// In the corpus without profile a symbol is a whole string; one without a value becomes null.
     fn whole(&self, text: &str) -> Value {
-        let Some((kind, step)) = text.strip_prefix('$').and_then(|rest| rest.split_once(':')) else { return Value::from(text) };
+        let Some((kind, step)) = text.strip_prefix('$').and_then(|rest| rest.split_once(':')) else {
+            return Value::from(text);
+        };
         match (kind, step.parse()) {
             ("rv", Ok(step)) => self.answer(step, "resourceVersion").map_or(Value::Null, Value::from),
             ("uid", Ok(step)) => self.answer(step, "uid").map_or(Value::Null, Value::from),
@@ -59,7 +62,10 @@ impl Symbols {
         if !text.contains('$') {
             return text.to_owned();
         }
-        let text = text.replace("$ID", &self.id).replace("$HOOK", &format!("https://hooks.invalid/{}", self.id)).replace("$CA", "Cg==");
+        let text = text
+            .replace("$ID", &self.id)
+            .replace("$HOOK", &format!("https://hooks.invalid/{}", self.id))
+            .replace("$CA", "Cg==");
         self.replace(&text, false)
     }
 
