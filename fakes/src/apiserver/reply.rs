@@ -69,8 +69,26 @@ pub enum Payload {
     Json(Value),
     /// Text such as `ok`.
     Text(&'static str),
+    /// Bytes of any media type.
+    Document(&'static str, Bytes),
+    /// No body and no media type: 304 and redirects.
+    NotModified,
     /// The stream of a watch.
     Watch(Box<Watch>),
+}
+
+impl Payload {
+    /// Media type and bytes of an answer that does not stream; a watch has none.
+    pub fn render(self) -> (&'static str, Bytes) {
+        match self {
+            Payload::Object(_, stored) => ("application/json", stored.bytes()),
+            Payload::List(resource, meta, items) => ("application/json", list(&resource, &meta, &items).into()),
+            Payload::Json(value) => ("application/json", json::to_vec(&value).into()),
+            Payload::Text(text) => ("text/plain; charset=utf-8", text.into()),
+            Payload::Document(media_type, bytes) => (media_type, bytes),
+            Payload::NotModified | Payload::Watch(_) => ("", Bytes::new()),
+        }
+    }
 }
 
 /// `metadata` of a list.
@@ -122,11 +140,11 @@ impl Reply {
     /// The HTTP answer.
     pub fn render(self) -> Response<Body> {
         let (media_type, body) = match self.payload {
-            Payload::Object(_, stored) => ("application/json", Body::whole(stored.bytes())),
-            Payload::List(resource, meta, items) => ("application/json", Body::whole(list(&resource, &meta, &items))),
-            Payload::Json(value) => ("application/json", Body::whole(json::to_vec(&value))),
-            Payload::Text(text) => ("text/plain; charset=utf-8", Body::whole(text)),
             Payload::Watch(watch) => ("application/json", Body(Inner::Watch(watch))),
+            whole => {
+                let (media_type, bytes) = whole.render();
+                (media_type, Body::whole(bytes))
+            }
         };
         finish(self.code, media_type, body, &self.warnings, &self.headers)
     }
@@ -178,7 +196,9 @@ fn finish(
     let mut response = Response::new(body);
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let map = response.headers_mut();
-    map.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if !media_type.is_empty() {
+        map.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    }
     map.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     for warning in warnings {
         let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));

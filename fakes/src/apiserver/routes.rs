@@ -6,7 +6,8 @@ use super::errors::{Outcome, Status};
 use super::reply::{Payload, Reply};
 use super::request::Target;
 use super::server::Pass;
-use super::{delete, list, patch, rest, watch};
+use super::table::Form;
+use super::{delete, discovery, list, patch, rest, watch};
 
 /// Answers one request.
 pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
@@ -14,6 +15,11 @@ pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
         return Ok(Reply::new(200, Payload::Text("ok")));
     }
+    if let Some(reply) = discovery::answer(pass) {
+        return reply;
+    }
+    // An answer that the client would not take is refused before anything happens.
+    Form::negotiate(pass.request)?;
     let target = Target::resolve(&pass.state.resources, path)?;
     let object = target.name.is_some();
     match (&pass.request.method, object) {

@@ -12,10 +12,11 @@ use serde_json::Value;
 use super::builtin;
 use super::client::Client;
 use super::errors::{Outcome, Status};
-use super::reply::{Body, Reply, refusal};
+use super::reply::{Body, Payload, Reply, refusal};
 use super::request::{Query, Request};
 use super::resource::{Resource, Resources};
 use super::store::{Event, Key, Store};
+use super::table::Form;
 use super::{list, routes};
 
 /// Largest request body (J4).
@@ -184,7 +185,17 @@ impl Server {
         let warnings = std::mem::take(&mut pass.warnings);
         drop(state);
         match outcome {
-            Ok(reply) => Reply { warnings, ..reply }.render(),
+            Ok(reply) => {
+                // Discovery and text negotiate on their own.
+                let form = match &reply.payload {
+                    Payload::Object(..) | Payload::List(..) => Form::negotiate(request),
+                    _ => Ok(Form::Json),
+                };
+                match form {
+                    Ok(form) => Reply { warnings, payload: form.represent(reply.payload, now), ..reply }.render(),
+                    Err(status) => refusal(&status, &warnings),
+                }
+            }
             Err(status) => refusal(&status, &warnings),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::resource::Resource;
 use super::selector::Selector;
 use super::server::{Pass, Server};
 use super::store::{Event, Slot, Stored, Table};
+use super::table::Form;
 
 /// Bookmarks come about once a minute (upstream `defaultBookmarkFrequency`) and this long before the end of a watch.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -33,6 +34,10 @@ pub struct Watch {
     resource: Arc<Resource>,
     namespace: String,
     selector: Selector,
+    /// How objects are shown.
+    form: Form,
+    /// A Table event with column definitions was sent (B19).
+    headed: AtomicBool,
     /// Everything up to here has been looked at.
     cursor: u64,
     slot: Arc<Slot>,
@@ -72,6 +77,8 @@ pub fn start(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         resource: resource.clone(),
         namespace: target.namespace.clone(),
         selector,
+        form: Form::negotiate(pass.request)?,
+        headed: AtomicBool::new(false),
         cursor: from.unwrap_or(current),
         slot: table.subscribe(),
         ready: VecDeque::new(),
@@ -152,7 +159,16 @@ impl Watch {
     }
 
     fn event_line(&self, kind: &str, stored: &Arc<Stored>) -> Bytes {
-        line(kind, &list::view(&self.resource, stored).bytes())
+        let shown = list::view(&self.resource, stored);
+        let first = !self.headed.load(Ordering::Relaxed);
+        let now = self.server.config().clock.now();
+        match self.form.event(&self.resource, &shown.value, first, now) {
+            Some(object) => {
+                self.headed.store(true, Ordering::Relaxed);
+                line(kind, &object)
+            }
+            None => line(kind, &shown.bytes()),
+        }
     }
 
     fn bookmark_line(&self, revision: u64, initial_end: bool) -> Bytes {

@@ -4,12 +4,15 @@ mod age;
 mod cells;
 mod columns;
 mod jsonpath;
+mod represent;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::builtin::definitions;
 use super::resource::Resource;
+
+pub(crate) use represent::Form;
 
 /// `includeObject` of a Table request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
