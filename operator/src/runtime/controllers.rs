@@ -365,8 +365,22 @@ fn fingerprint(object: &Object) -> [u8; 8] {
     short
 }
 
+/// The objects a loop knows, for those who wake it.
+#[derive(Clone)]
+pub struct Stubs(Store<Stub>);
+
+impl Stubs {
+    /// Namespace and name of those that `which` selects, in order: the store iterates in hash order.
+    pub fn select(&self, which: impl Fn(&Stub) -> bool) -> BTreeSet<(String, String)> {
+        let name = |stub: &Stub| {
+            (stub.metadata.namespace.clone().unwrap_or_default(), stub.metadata.name.clone().unwrap_or_default())
+        };
+        self.0.state().iter().filter(|stub| which(stub)).map(|stub| name(stub)).collect()
+    }
+}
+
 /// The store of stubs of `own`, empty.
-pub fn store(own: Own) -> (Store<Stub>, Writer<Stub>) {
+pub fn store(own: Own) -> (Stubs, Writer<Stub>) {
     let writer = Writer::new(own);
-    (writer.as_reader(), writer)
+    (Stubs(writer.as_reader()), writer)
 }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use futures::stream::{AbortHandle, BoxStream, SelectAll, abortable};
 use futures::{StreamExt, stream};
-use kube::runtime::reflector::store::Store;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::controllers::{Own, Stub, Wake, wake};
+use super::controllers::{Own, Stub, Stubs, Wake, wake};
 use super::health::Health;
 use crate::api::{self, label};
 use crate::cluster_api::{Caps, Change, ClusterApi, Detail, Kind, Object, Scope};
@@ -52,7 +51,7 @@ pub(super) struct Watches<A> {
     api: Arc<A>,
     caps: watch::Receiver<Arc<Caps>>,
     refresh: Arc<Notify>,
-    store: Store<Stub>,
+    store: Stubs,
     wakes: mpsc::UnboundedSender<Wake>,
     health: Health,
     streams: SelectAll<BoxStream<'static, (Source, Change)>>,
@@ -70,7 +69,7 @@ impl<A: ClusterApi> Watches<A> {
         api: Arc<A>,
         caps: watch::Receiver<Arc<Caps>>,
         refresh: Arc<Notify>,
-        store: Store<Stub>,
+        store: Stubs,
         wakes: mpsc::UnboundedSender<Wake>,
         health: Health,
     ) -> Self {
@@ -273,7 +272,7 @@ impl<A: ClusterApi> Watches<A> {
     }
 
     fn wake_all(&self, namespaces: impl Fn(&str) -> bool) {
-        for (namespace, name) in self.instances(|_| true) {
+        for (namespace, name) in self.store.select(|_| true) {
             if namespaces(&namespace) {
                 self.wake(&namespace, &name);
             }
@@ -281,22 +280,11 @@ impl<A: ClusterApi> Watches<A> {
     }
 
     fn wake_observers(&self, of: &str) {
-        for (namespace, name) in self.instances(Stub::observes_external_release) {
+        for (namespace, name) in self.store.select(Stub::observes_external_release) {
             if namespace == of {
                 self.wake(&namespace, &name);
             }
         }
-    }
-
-    /// The store iterates in hash order: sorted before use.
-    fn instances(&self, which: impl Fn(&Stub) -> bool) -> BTreeSet<(String, String)> {
-        use kube::ResourceExt;
-        self.store
-            .state()
-            .iter()
-            .filter(|stub| which(stub))
-            .map(|stub| (stub.namespace().unwrap_or_default(), stub.name_any()))
-            .collect()
     }
 }
 

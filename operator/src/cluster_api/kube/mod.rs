@@ -92,6 +92,9 @@ const MERGE: &str = "application/merge-patch+json";
 // JSON is YAML; older servers know the apply patch under this name only.
 const APPLY: &str = "application/apply-patch+yaml";
 
+/// How the server says that a delete's uid is not the object's: before and inside the transaction.
+const UID_MISMATCH: [&str; 2] = ["UID in the precondition", "UID in precondition"];
+
 impl ClusterApi for KubeCluster {
     async fn get(&self, key: &Key) -> Result<Option<Object>, ApiError> {
         match self.send(Verb::Read, &key.kind, http::Method::GET, &path::object(key), None).await {
@@ -186,7 +189,7 @@ impl ClusterApi for KubeCluster {
         {
             Ok(_) | Err(ApiError::Missing) => Ok(()),
             // Another object has taken the name, so the one we meant is gone.
-            Err(ApiError::Conflict { why }) if why.contains("UID in precondition") => Ok(()),
+            Err(ApiError::Conflict { why }) if UID_MISMATCH.iter().any(|text| why.contains(text)) => Ok(()),
             Err(error) => Err(error),
         }
     }
