@@ -232,11 +232,11 @@ const REMOVED: [(&str, &str); 3] = [
     (
         "control-plane-base-url",
         "connection data is taken from the Cluster object and the credentials Secret only; set \
-         spec.controlPlane on the Cluster and remove the flag",
+         spec.controlPlaneEndpoint on the Cluster and remove the flag",
     ),
     (
         "odoo-",
-        "connection data is taken from the Cluster object and the credentials Secret only; set spec.controlPlane on the \
+        "connection data is taken from the Cluster object and the credentials Secret only; set spec.controlPlaneEndpoint on the \
          Cluster and remove the flag",
     ),
 ];

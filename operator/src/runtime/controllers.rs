@@ -189,11 +189,12 @@ pub async fn run<A: ClusterApi, P: Pass>(
 async fn reconcile<P: Pass>(stub: Arc<Stub>, context: Arc<Loop<P>>) -> Result<Action, Infallible> {
     let namespace = stub.metadata.namespace.clone().unwrap_or_default();
     let name = stub.metadata.name.clone().unwrap_or_default();
-    Ok(context.step(namespace, name).await)
+    Ok(context.step(namespace, name).await.map_or_else(Action::await_change, Action::requeue))
 }
 
 impl<P: Pass> Loop<P> {
-    async fn step(&self, namespace: String, name: String) -> Action {
+    /// One pass, unless it comes too soon after the last. When to come back; `None` if there is nothing to come back to.
+    async fn step(&self, namespace: String, name: String) -> Option<Duration> {
         let key = Key::namespaced(&self.own.kind(), &namespace, &name);
         let now = Instant::now();
         let (last, number) = {
@@ -202,7 +203,7 @@ impl<P: Pass> Loop<P> {
             if let Some(early) = memory.started.and_then(|started| (started + PACE).checked_duration_since(now))
                 && !early.is_zero()
             {
-                return Action::requeue(early);
+                return Some(early);
             }
             memory.started = Some(now);
             memory.passes += 1;
@@ -229,20 +230,20 @@ impl<P: Pass> Loop<P> {
         .await;
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(memory) = memory.get_mut(&(namespace, name)) else {
-            // Deleted while we looked: nothing to come back to.
-            return Action::await_change();
+            // Deleted while we looked.
+            return None;
         };
         match result {
             Ok(wake) => {
                 memory.failures = 0;
                 memory.last = None;
-                Action::requeue(wake.map_or_else(|| retry::resync(&key), |wake| wake.max(SHORTEST_WAKE)))
+                Some(wake.map_or_else(|| retry::resync(&key), |wake| wake.max(SHORTEST_WAKE)))
             }
             Err(failure) => {
                 let delay = retry::delay(&failure, memory.failures, &key);
                 memory.failures = memory.failures.saturating_add(1);
                 memory.last = Some(failure);
-                Action::requeue(delay)
+                Some(delay)
             }
         }
     }
@@ -383,4 +384,142 @@ impl Stubs {
 pub fn store(own: Own) -> (Stubs, Writer<Stub>) {
     let writer = Writer::new(own);
     (Stubs(writer.as_reader()), writer)
+}
+
+/// Fills a store as a complete list would.
+#[cfg(test)]
+pub(crate) fn insert_for_test(writer: &mut Writer<Stub>, object: &Object) {
+    writer.apply_watcher_event(&Event::Apply(Stub::of(object)));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(change: impl FnOnce(&mut Value)) -> Object {
+        let mut value = json!({"metadata": {
+            "name": "crm", "namespace": "shop", "uid": "u", "resourceVersion": "1", "generation": 1,
+            "labels": {"a": "b"}, "annotations": {"c": "d"}, "finalizers": ["f"],
+            "managedFields": [
+                {"manager": "kubectl", "operation": "Update", "time": "2026-01-01T00:00:00Z"},
+                {"manager": "vworkspace-operator", "operation": "Apply", "subresource": "status", "time": "2026-01-01T00:00:00Z"},
+            ],
+        }});
+        change(&mut value);
+        Object(value)
+    }
+
+    fn wakes(change: impl FnOnce(&mut Value)) -> bool {
+        fingerprint(&object(|_| {})) != fingerprint(&object(change))
+    }
+
+    #[test]
+    fn everything_but_our_own_status_write_wakes() {
+        assert!(!wakes(|_| {}));
+        assert!(!wakes(|object| {
+            object["metadata"]["resourceVersion"] = json!("2");
+            object["metadata"]["managedFields"][1]["time"] = json!("2026-01-01T00:00:09Z");
+        }));
+        assert!(wakes(|object| object["metadata"]["generation"] = json!(2)));
+        assert!(wakes(|object| object["metadata"]["labels"] = json!({})));
+        assert!(wakes(|object| object["metadata"]["annotations"]["c"] = json!("e")));
+        assert!(wakes(|object| object["metadata"]["finalizers"] = json!([])));
+        assert!(wakes(|object| object["metadata"]["uid"] = json!("v")));
+        assert!(wakes(|object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:09Z")));
+        assert!(
+            wakes(|object| {
+                object["metadata"]["managedFields"][1]["manager"] = json!("kubectl-edit");
+            }),
+            "somebody else wrote the status"
+        );
+    }
+
+    fn trigger() -> Trigger {
+        let (_, store) = store(Own::ApplicationInstance);
+        Trigger {
+            own: Own::ApplicationInstance,
+            store,
+            memory: Arc::default(),
+            health: Health::default(),
+            known: BTreeMap::new(),
+            listed: None,
+        }
+    }
+
+    #[test]
+    fn a_list_wakes_once_the_store_holds_it_and_only_for_news() {
+        let mut trigger = trigger();
+        let reader = trigger.store.as_reader();
+        assert_eq!(trigger.on(Change::Reset).len(), 0);
+        assert_eq!(trigger.on(Change::Listed(object(|_| {}))).len(), 0);
+        assert!(reader.is_empty());
+        assert_eq!(trigger.on(Change::Synced).len(), 1);
+        assert_eq!(reader.len(), 1);
+        for change in [Change::Reset, Change::Listed(object(|_| {})), Change::Synced, Change::Applied(object(|_| {}))] {
+            assert_eq!(trigger.on(change).len(), 0);
+        }
+        assert_eq!(trigger.on(Change::Applied(object(|object| object["metadata"]["generation"] = json!(2)))).len(), 1);
+        for change in [Change::Reset, Change::Synced] {
+            assert_eq!(trigger.on(change).len(), 0);
+        }
+        assert!(reader.is_empty());
+        assert_eq!(trigger.on(Change::Applied(object(|_| {}))).len(), 1, "a new object of the same shape");
+        assert_eq!(trigger.on(Change::Deleted(object(|_| {}))).len(), 0);
+        assert!(reader.is_empty());
+    }
+
+    struct Scripted(Mutex<Vec<Result<Option<Duration>, Failure>>>);
+
+    impl Pass for Scripted {
+        async fn pass(&self, _: &Key, last: Option<&Failure>) -> Result<Option<Duration>, Failure> {
+            let next = self.0.lock().expect("lock").remove(0);
+            if let Ok(Some(long)) = next
+                && long > PASS
+            {
+                tokio::time::sleep(long).await;
+            }
+            assert_eq!(last.is_some(), matches!(next, Err(Failure::Overtime)), "how the last pass failed is handed on");
+            next
+        }
+    }
+
+    fn looped(passes: Vec<Result<Option<Duration>, Failure>>) -> Loop<Scripted> {
+        Loop { own: Own::ApplicationInstance, pass: Scripted(Mutex::new(passes)), memory: Arc::default() }
+    }
+
+    async fn step(looped: &Loop<Scripted>) -> f64 {
+        looped.step("shop".into(), "crm".into()).await.expect("a time to come back").as_secs_f64()
+    }
+
+    async fn sleep(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn passes_of_a_key_are_paced_and_wakes_are_not_too_short() {
+        let looped = looped(vec![Ok(None), Ok(Some(Duration::from_secs(30))), Ok(Some(Duration::from_millis(1)))]);
+        assert!(step(&looped).await > 8.0 * 3600.0, "quiet until the resync");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!((step(&looped).await - 0.7).abs() < 1e-3, "a wake right after a pass waits");
+        sleep(1).await;
+        assert!((step(&looped).await - 30.0).abs() < 1e-9);
+        sleep(1).await;
+        assert!((step(&looped).await - SHORTEST_WAKE.as_secs_f64()).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_back_off_until_a_success_and_a_pass_ends_after_a_minute() {
+        let looped = looped(vec![Ok(Some(Duration::from_secs(3600))), Err(Failure::Overtime), Err(Failure::Overtime)]);
+        let begun = Instant::now();
+        let first = step(&looped).await;
+        assert_eq!(begun.elapsed(), PASS);
+        let second = step(&looped).await;
+        sleep(2).await;
+        let third = step(&looped).await;
+        assert!(first < second && second < third && third <= 4.0, "{first} {second} {third}");
+        let memory = looped.memory.lock().expect("lock");
+        assert_eq!(memory[&("shop".to_string(), "crm".to_string())].failures, 3);
+    }
 }

@@ -1,11 +1,13 @@
-//! The watches that wake loops without being over their own kind: the namespace gate, the CRDs, and children.
+//! The watches that wake loops without being over their own kind: the namespace gate, the CRDs, the settings in Cluster,
+//! and children.
 //!
-//! Namespaces and CRDs are watched cluster-wide, as metadata. Children are watched per gated namespace, because rights
+//! Namespaces, CRDs and Clusters are watched cluster-wide, as metadata. Children are watched per gated namespace, because rights
 //! are bound there (contract §24), and only kinds that discovery has seen; the set of watches follows gate and discovery.
 //! A child wakes the owner its label names, in its own namespace; nothing of it is kept but its version and that owner,
 //! so that a list after a gap can tell what changed and what is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use futures::stream::{AbortHandle, BoxStream, SelectAll, abortable};
@@ -29,7 +31,19 @@ const CHILDREN: [(&str, &str, &str, &[&str]); 4] = [
 enum Source {
     Namespaces,
     Definitions,
+    Clusters,
     Children(Kind, String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Namespaces => f.write_str("namespaces"),
+            Source::Definitions => f.write_str("customresourcedefinitions"),
+            Source::Clusters => f.write_str("clusters"),
+            Source::Children(kind, namespace) => write!(f, "{} in {namespace}", kind.plural),
+        }
+    }
 }
 
 /// What is known of a child.
@@ -61,6 +75,10 @@ pub(super) struct Watches<A> {
     /// Gated namespaces seen in the list that is arriving.
     listed: Option<BTreeSet<String>>,
     definitions_listed: bool,
+    /// The settings of this cluster are watched once their kind is served. Their generations: the heartbeat stamps the
+    /// status every half minute, and that concerns nobody here.
+    clusters: Option<AbortHandle>,
+    generations: BTreeMap<String, i64>,
 }
 
 impl<A: ClusterApi> Watches<A> {
@@ -86,6 +104,8 @@ impl<A: ClusterApi> Watches<A> {
             gated: BTreeSet::new(),
             listed: None,
             definitions_listed: false,
+            clusters: None,
+            generations: BTreeMap::new(),
         }
     }
 
@@ -109,6 +129,7 @@ impl<A: ClusterApi> Watches<A> {
                 Some((source, change)) = self.streams.next() => match source {
                     Source::Namespaces => self.namespace(change),
                     Source::Definitions => self.definition(change),
+                    Source::Clusters => self.cluster(change),
                     Source::Children(kind, namespace) => self.child(kind, namespace, change),
                 },
                 () = self.wakes.closed() => return,
@@ -117,16 +138,27 @@ impl<A: ClusterApi> Watches<A> {
     }
 
     fn start(&mut self, source: Source, kind: &Kind, scope: &Scope) -> AbortHandle {
-        self.health.expected(&format!("{source:?}"));
+        self.health.expected(&source.to_string());
         let changes = self.api.watch(kind, scope, Detail::Metadata);
         let (changes, handle) = abortable(changes);
         self.streams.push(changes.zip(stream::repeat(source)).map(|(change, source)| (source, change)).boxed());
         handle
     }
 
-    /// Starts and stops child watches so that they are those of gate and discovery.
+    /// Starts and stops watches so that they are those of gate and discovery.
     fn follow(&mut self) {
         let caps = Arc::clone(&self.caps.borrow_and_update());
+        let clusters = Kind::cluster(api::OPS_GROUP, api::VERSION, "Cluster", "clusters");
+        match (caps.served(&clusters.group, &clusters.plural, &[api::VERSION]), self.clusters.take()) {
+            (Some(_), None) => self.clusters = Some(self.start(Source::Clusters, &clusters, &Scope::all())),
+            (Some(_), running) => self.clusters = running,
+            (None, running) => {
+                if let Some(running) = running {
+                    running.abort();
+                    self.health.dropped(&Source::Clusters.to_string());
+                }
+            }
+        }
         let kinds: Vec<Kind> = CHILDREN
             .iter()
             .filter_map(|(group, kind, plural, versions)| {
@@ -143,7 +175,7 @@ impl<A: ClusterApi> Watches<A> {
                 handle.abort();
             }
             self.known.remove(&unwanted);
-            self.health.dropped(&format!("{:?}", Source::Children(unwanted.0, unwanted.1)));
+            self.health.dropped(&Source::Children(unwanted.0, unwanted.1).to_string());
         }
         for (kind, namespace) in wanted {
             if self.running.contains_key(&(kind.clone(), namespace.clone())) {
@@ -160,7 +192,7 @@ impl<A: ClusterApi> Watches<A> {
     }
 
     fn namespace(&mut self, change: Change) {
-        let source = format!("{:?}", Source::Namespaces);
+        let source = Source::Namespaces.to_string();
         let open = |object: &Object| object.0.pointer("/metadata/labels").is_some_and(api::gated);
         match change {
             Change::Reset => self.listed = Some(BTreeSet::new()),
@@ -204,7 +236,7 @@ impl<A: ClusterApi> Watches<A> {
     }
 
     fn definition(&mut self, change: Change) {
-        let source = format!("{:?}", Source::Definitions);
+        let source = Source::Definitions.to_string();
         match change {
             Change::Reset | Change::Listed(_) => {}
             Change::Synced => {
@@ -220,8 +252,31 @@ impl<A: ClusterApi> Watches<A> {
         }
     }
 
+    /// Settings decide what every instance becomes.
+    fn cluster(&mut self, change: Change) {
+        let source = Source::Clusters.to_string();
+        let news = match change {
+            Change::Reset => false,
+            Change::Listed(object) | Change::Applied(object) => {
+                self.generations.insert(object.name().into(), object.generation()) != Some(object.generation())
+            }
+            Change::Deleted(object) => self.generations.remove(object.name()).is_some(),
+            Change::Synced => {
+                self.health.synced(&source);
+                false
+            }
+            Change::Interrupted(error) => {
+                self.health.interrupted(&source, &error);
+                false
+            }
+        };
+        if news {
+            self.wake_all(|_| true);
+        }
+    }
+
     fn child(&mut self, kind: Kind, namespace: String, change: Change) {
-        let source = format!("{:?}", Source::Children(kind.clone(), namespace.clone()));
+        let source = Source::Children(kind.clone(), namespace.clone()).to_string();
         let external = kind.kind == "HelmRelease";
         let known = self.known.entry((kind, namespace.clone())).or_default();
         let mut owners: BTreeSet<Option<String>> = BTreeSet::new();
@@ -294,5 +349,156 @@ impl Child {
             version: object.version().map(|version| version.0).unwrap_or_default(),
             owner: object.label(label::APPLICATION_INSTANCE).map(String::from),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::channel::mpsc::UnboundedSender;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster_api::MockClusterApi;
+    use crate::runtime::controllers::store;
+
+    type Senders = Arc<Mutex<BTreeMap<String, UnboundedSender<Change>>>>;
+
+    /// Watches over streams that the test feeds, and what they wake.
+    struct World {
+        senders: Senders,
+        wakes: mpsc::UnboundedReceiver<Wake>,
+        caps: watch::Sender<Arc<Caps>>,
+        health: Health,
+        _task: tokio::task::JoinSet<()>,
+    }
+
+    fn served(plurals: &[&str]) -> Arc<Caps> {
+        let versions = plurals.iter().map(|plural| {
+            let version = if plural.starts_with("helm.") { "v2" } else { "v1" };
+            (plural.to_string(), vec![version.to_string()])
+        });
+        Arc::new(Caps { versions: versions.collect(), ..Caps::default() })
+    }
+
+    impl World {
+        fn start() -> Self {
+            let senders = Senders::default();
+            let into = Arc::clone(&senders);
+            let mut api = MockClusterApi::new();
+            api.expect_watch().returning(move |kind, scope, detail| {
+                assert_eq!(detail, Detail::Metadata);
+                let name = format!("{}/{}", kind.plural, scope.namespace.as_deref().unwrap_or("*"));
+                let (sender, stream) = futures::channel::mpsc::unbounded();
+                into.lock().expect("lock").insert(name, sender);
+                stream.chain(stream::pending()).boxed()
+            });
+            let (caps, known) = watch::channel(served(&[]));
+            let (out, wakes) = mpsc::unbounded_channel();
+            let (stubs, mut writer) = store(Own::ApplicationInstance);
+            for (name, external) in [("crm", None), ("git", Some("external"))] {
+                let annotations = external.map(|value| json!({"apps.vworkspace.io/helmrelease-authority": value}));
+                crate::runtime::controllers::insert_for_test(
+                    &mut writer,
+                    &Object(json!({"metadata": {"name": name, "namespace": "shop", "annotations": annotations}})),
+                );
+            }
+            let health = Health::default();
+            let watches = Watches::new(Arc::new(api), known, Arc::new(Notify::new()), stubs, out, health.clone());
+            let mut task = tokio::task::JoinSet::new();
+            task.spawn(async move {
+                let _writer = writer;
+                watches.run().await;
+            });
+            Self { senders, wakes, caps, health, _task: task }
+        }
+
+        async fn tell(&self, watch: &str, changes: Vec<Change>) {
+            settle().await;
+            let sender = self.senders.lock().expect("lock").get(watch).cloned().unwrap_or_else(|| panic!("no {watch}"));
+            changes.into_iter().for_each(|change| sender.unbounded_send(change).expect("watched"));
+            settle().await;
+        }
+
+        async fn woken(&mut self) -> Vec<String> {
+            settle().await;
+            std::iter::from_fn(|| self.wakes.try_recv().ok()).map(|wake| wake.name).collect()
+        }
+
+        fn open(&self) -> BTreeSet<String> {
+            let senders = self.senders.lock().expect("lock");
+            senders.iter().filter(|(_, sender)| !sender.is_closed()).map(|(name, _)| name.clone()).collect()
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn namespace(name: &str, gated: bool) -> Object {
+        let labels = if gated { json!({"managed-by": "vworkspace"}) } else { json!({}) };
+        Object(json!({"metadata": {"name": name, "labels": labels}}))
+    }
+
+    fn child(name: &str, version: &str, owner: Option<&str>) -> Object {
+        let labels = owner.map(|owner| json!({"app.vworkspace.io/application-instance": owner})).unwrap_or(Value::Null);
+        Object(json!({"metadata": {"name": name, "namespace": "shop", "resourceVersion": version, "labels": labels}}))
+    }
+
+    fn listed(objects: Vec<Object>) -> Vec<Change> {
+        let objects = objects.into_iter().map(Change::Listed);
+        std::iter::once(Change::Reset).chain(objects).chain(std::iter::once(Change::Synced)).collect()
+    }
+
+    const RELEASES: &str = "helmreleases/shop";
+
+    async fn gated() -> World {
+        let mut world = World::start();
+        world.caps.send_replace(served(&["helm.toolkit.fluxcd.io/helmreleases"]));
+        world.tell("namespaces/*", listed(vec![namespace("shop", true), namespace("other", false)])).await;
+        world.tell(RELEASES, listed(vec![child("r", "1", Some("crm"))])).await;
+        world.woken().await;
+        world
+    }
+
+    #[tokio::test]
+    async fn watches_follow_gate_and_discovery() {
+        let mut world = World::start();
+        world.tell("namespaces/*", listed(vec![namespace("shop", true), namespace("other", false)])).await;
+        assert_eq!(world.woken().await, ["crm", "git"], "the gate opened");
+        let fixed = ["customresourcedefinitions/*", "namespaces/*"].map(String::from);
+        assert_eq!(world.open(), BTreeSet::from(fixed.clone()), "nothing is served");
+        world.caps.send_replace(served(&["helm.toolkit.fluxcd.io/helmreleases", "ops.vworkspace.io/clusters"]));
+        settle().await;
+        let expect: BTreeSet<String> = fixed.iter().cloned().chain([RELEASES.to_string()]).collect();
+        assert_eq!(world.open(), expect);
+        assert!(!world.health.ready().0, "a watch that has not listed yet");
+        world.tell("customresourcedefinitions/*", listed(Vec::new())).await;
+        world.tell(RELEASES, listed(Vec::new())).await;
+        assert!(world.health.ready().0, "{:?}", world.health.ready());
+        world.woken().await;
+        world.tell("namespaces/*", vec![Change::Applied(namespace("shop", false))]).await;
+        assert_eq!(world.open(), BTreeSet::from(fixed), "the gate closed");
+        assert_eq!(world.woken().await, ["crm", "git"]);
+    }
+
+    #[tokio::test]
+    async fn a_child_wakes_its_owner_also_when_it_goes_or_changes_hands_unseen() {
+        let mut world = gated().await;
+        world.tell(RELEASES, vec![Change::Applied(child("r", "2", Some("crm")))]).await;
+        assert_eq!(world.woken().await, ["crm"]);
+        world.tell(RELEASES, listed(vec![child("r", "2", Some("crm"))])).await;
+        assert_eq!(world.woken().await, Vec::<String>::new(), "a list without news");
+        world.tell(RELEASES, listed(vec![child("r", "3", Some("erp"))])).await;
+        assert_eq!(world.woken().await, ["crm", "erp"], "the label changed while nobody watched");
+        world.tell(RELEASES, listed(Vec::new())).await;
+        assert_eq!(world.woken().await, ["erp"], "gone while nobody watched");
+        world.tell(RELEASES, vec![Change::Applied(child("x", "4", None))]).await;
+        assert_eq!(world.woken().await, ["git"], "a release without our label concerns who observes external ones");
+        world.tell(RELEASES, vec![Change::Interrupted(crate::cluster_api::ApiError::Missing)]).await;
+        assert_eq!(world.woken().await, Vec::<String>::new());
     }
 }
