@@ -35,6 +35,7 @@ pub mod serve;
 pub mod server;
 pub mod store;
 mod table;
+pub mod track;
 pub mod watch;
 
 pub use client::Client;
