@@ -5,6 +5,8 @@
 pub mod apiserver;
 
 pub mod faults;
+pub mod flux;
 pub mod front;
 pub mod history;
 pub mod kinds;
+pub mod script;

@@ -35,7 +35,6 @@ pub mod serve;
 pub mod server;
 pub mod store;
 mod table;
-pub mod track;
 pub mod watch;
 
 pub use client::Client;
