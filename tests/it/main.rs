@@ -1,5 +1,8 @@
 //! Integration tests: whatever needs more than one member of the workspace.
 
+mod adapter;
+mod cluster;
 mod conformance;
+mod runtime;
 mod schemas;
 mod tidy;

@@ -359,7 +359,8 @@ pub trait ClusterApi: Send + Sync + 'static {
     /// Merge patch of single fields that others own; the uid is added as a precondition.
     fn patch(&self, key: &Key, uid: &Uid, merge: &Value) -> impl Future<Output = Result<Object, ApiError>> + Send;
 
-    /// Forced server-side apply of `/status` under [`Manager::Operator`], with uid and, if given, resourceVersion.
+    /// Forced server-side apply of `/status` under [`Manager::Operator`], with uid and, if given, resourceVersion. Only the
+    /// version protects an object that took the name: the server resets the metadata of a status write before it compares.
     fn patch_status(
         &self,
         key: &Key,

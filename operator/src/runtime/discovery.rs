@@ -30,52 +30,43 @@ pub(super) async fn run<A: ClusterApi>(
     health.fail("crds", "discovery has not answered yet");
     health.fail("rbac", "not checked yet");
     let mut failures = 0;
-    let mut checked = false;
+    let mut allowed = false;
     loop {
-        match api.discover().await {
-            Ok(found) => {
-                failures = 0;
-                served(&found, &health);
-                caps.send_if_modified(|known| {
-                    let news = **known != found;
-                    if news {
-                        *known = Arc::new(found);
-                    }
-                    news
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "discovery failed");
-                sleep(backoff(failures, &"discovery", CAP)).await;
-                failures = failures.saturating_add(1);
-                continue;
-            }
+        if let Err(error) = look(&*api, &caps, &health).await {
+            tracing::warn!(%error, "discovery failed");
+            sleep(backoff(failures, &"discovery", CAP)).await;
+            failures = failures.saturating_add(1);
+            continue;
         }
-        if !checked {
-            checked = access(&*api, &namespace, &health).await;
-        }
-        let next = Instant::now() + if checked { INTERVAL } else { CAP };
+        failures = 0;
+        // Rights are asked for until they are there, then no more: a question is a POST, and quiet time has none.
+        allowed = allowed || access(&*api, &namespace, &health).await;
+        let next = Instant::now() + if allowed { INTERVAL } else { CAP };
         if timeout_at(next, refresh.notified()).await.is_ok() {
-            let again = Instant::now() + PUBLISHED;
+            let published = Instant::now() + PUBLISHED;
             sleep(SOON).await;
-            if let Ok(found) = api.discover().await {
-                served(&found, &health);
-                caps.send_if_modified(|known| {
-                    let news = **known != found;
-                    if news {
-                        *known = Arc::new(found);
-                    }
-                    news
-                });
-            }
-            sleep_until(again).await;
-        } else {
-            checked = false;
+            // A failure here is followed by the second look anyway.
+            let _ = look(&*api, &caps, &health).await;
+            sleep_until(published).await;
         }
         if caps.is_closed() {
             return;
         }
     }
+}
+
+/// One discovery; tells those who follow it only what is new.
+async fn look<A: ClusterApi>(api: &A, caps: &watch::Sender<Arc<Caps>>, health: &Health) -> Result<(), ApiError> {
+    let found = api.discover().await?;
+    served(&found, health);
+    caps.send_if_modified(|known| {
+        let news = **known != found;
+        if news {
+            *known = Arc::new(found);
+        }
+        news
+    });
+    Ok(())
 }
 
 fn served(caps: &Caps, health: &Health) {
@@ -103,7 +94,7 @@ fn needed(namespace: &str) -> Vec<Value> {
     rights
 }
 
-/// Asks the server what we may do. `false` if it did not answer.
+/// Asks the server what we may do. `true` once it allows everything.
 async fn access<A: ClusterApi>(api: &A, namespace: &str, health: &Health) -> bool {
     let mut missing = Vec::new();
     for right in needed(namespace) {
@@ -129,5 +120,5 @@ async fn access<A: ClusterApi>(api: &A, namespace: &str, health: &Health) -> boo
     } else {
         health.fail("rbac", format!("not allowed: {}", missing.join(", ")));
     }
-    true
+    missing.is_empty()
 }

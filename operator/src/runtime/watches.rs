@@ -359,9 +359,9 @@ mod tests {
     use futures::channel::mpsc::UnboundedSender;
     use serde_json::{Value, json};
 
+    use super::super::controllers::{insert_for_test, store};
     use super::*;
     use crate::cluster_api::MockClusterApi;
-    use crate::runtime::controllers::store;
 
     type Senders = Arc<Mutex<BTreeMap<String, UnboundedSender<Change>>>>;
 
@@ -399,7 +399,7 @@ mod tests {
             let (stubs, mut writer) = store(Own::ApplicationInstance);
             for (name, external) in [("crm", None), ("git", Some("external"))] {
                 let annotations = external.map(|value| json!({"apps.vworkspace.io/helmrelease-authority": value}));
-                crate::runtime::controllers::insert_for_test(
+                insert_for_test(
                     &mut writer,
                     &Object(json!({"metadata": {"name": name, "namespace": "shop", "annotations": annotations}})),
                 );
