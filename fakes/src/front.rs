@@ -88,7 +88,10 @@ impl Front {
 
     async fn travel(&self) {
         if let Some(latency) = &self.latency {
-            tokio::time::sleep(latency() / 2).await;
+            let half = latency() / 2;
+            if !half.is_zero() {
+                tokio::time::sleep(half).await;
+            }
         }
     }
 

@@ -89,9 +89,10 @@ impl Call {
         }
     }
 
-    /// Whether a success changes the store.
+    /// Whether a success changes the store. Reviews are created and answered, but nothing is stored.
     pub fn writes(&self) -> bool {
-        matches!(self.verb, "create" | "update" | "patch" | "apply" | "delete" | "deletecollection")
+        let review = self.resource.split('.').next().is_some_and(|plural| plural.ends_with("reviews"));
+        matches!(self.verb, "create" | "update" | "patch" | "apply" | "delete" | "deletecollection") && !review
     }
 
     /// Whether the call is about this resource, given as plural, `plural.group` or kind in any case

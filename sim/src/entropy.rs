@@ -101,7 +101,7 @@ pub fn prime() -> Result<(), &'static str> {
     *PRIMED.get_or_init(|| {
         let run = Run::install(0);
         let set = ahash::random_state::set_random_source(Constant);
-        drop(ahash::RandomState::new());
+        let _keys = ahash::RandomState::new();
         drop(run);
         set.map_err(|_| "ahash drew its keys before the simulator could set them: call entropy::prime() first in main")
     })

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::case::Case;
 use crate::entropy;
-use crate::oracle::Violation;
+use crate::oracle::{self, Oracle, Violation};
 use crate::trace::Detail;
 use crate::truth::{HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, RELEASES, Truth, is_operator};
-use crate::world::World;
+use crate::world::{Plan, World};
 
 /// How long nothing may happen before a run is believed to be over (reliability §4: W).
 pub const WINDOW: Duration = Duration::from_secs(1200);
@@ -29,6 +29,7 @@ pub struct Simulation {
     case: Case,
     detail: Detail,
     window: Duration,
+    also: Option<fn() -> Box<dyn Oracle>>,
 }
 
 /// How a run ended.
@@ -112,6 +113,8 @@ pub struct Report {
     pub requests: u64,
     /// Of these, the ones that would change the store, Leases excepted.
     pub writes: u64,
+    /// Writes attempted in the quiet phase, Leases excepted.
+    pub quiet_writes: u64,
     /// Draws of randomness on the run's thread.
     pub draws: u64,
     /// How often each fault struck.
@@ -129,7 +132,7 @@ pub struct Report {
 impl Simulation {
     /// Of this case, keeping the lines of the trace.
     pub fn new(case: Case) -> Self {
-        Self { case, detail: Detail::Lines, window: WINDOW }
+        Self { case, detail: Detail::Lines, window: WINDOW, also: None }
     }
 
     /// How much of the trace is kept.
@@ -146,22 +149,62 @@ impl Simulation {
         self
     }
 
+    /// One more oracle.
+    #[must_use]
+    pub fn also(mut self, oracle: fn() -> Box<dyn Oracle>) -> Self {
+        self.also = Some(oracle);
+        self
+    }
+
     /// Runs the case on a thread of its own and waits for it.
     pub fn run(self) -> Report {
-        let Self { case, detail, window } = self;
-        on_fresh_thread(case.entropy, move || play(case, detail, window)).unwrap_or_else(|what| Report {
-            verdict: Verdict::Panic { what },
+        on_fresh_thread(self.case.entropy, move || self.play())
+            .unwrap_or_else(|what| Report { verdict: Verdict::Panic { what }, ..Report::empty() })
+    }
+
+    fn play(self) -> Report {
+        let runtime = runtime();
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let counting = tally.clone();
+        let mut report = runtime.block_on(async move {
+            let reader = Box::new(move |record: &Record| {
+                counting.lock().unwrap_or_else(PoisonError::into_inner).add(record);
+            });
+            let oracles = oracle::all().into_iter().chain(self.also.map(|make| make())).collect();
+            let plan = Plan { detail: self.detail, oracles, reader: Some(reader), ..Plan::of(&self.case) };
+            match World::build(plan).await {
+                Ok(world) => story(world, &self.case, self.window).await,
+                Err(why) => Report { verdict: Verdict::Stuck { step: "build".into(), why }, ..Report::empty() },
+            }
+        });
+        drop(runtime);
+        let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
+        report.requests = tally.requests;
+        report.writes = tally.writes;
+        report.quiet_writes = tally.quiet_writes;
+        report.calls = tally.calls;
+        report.draws = entropy::draws();
+        report
+    }
+}
+
+impl Report {
+    /// Of a run that has not begun.
+    pub fn empty() -> Self {
+        Self {
+            verdict: Verdict::Clean,
             hash: String::new(),
             records: 0,
             simulated_ms: 0,
             requests: 0,
             writes: 0,
+            quiet_writes: 0,
             draws: 0,
             fired: BTreeMap::new(),
             end: BTreeMap::new(),
             lines: Vec::new(),
             calls: Vec::new(),
-        })
+        }
     }
 }
 
@@ -178,7 +221,9 @@ fn count_panics() {
             let counted = PANICS.with(|panics| match &mut *panics.borrow_mut() {
                 Some(panics) => {
                     let place = info.location().map(ToString::to_string).unwrap_or_default();
-                    let text = info.payload_as_str().unwrap_or("a panic without text");
+                    let payload = info.payload();
+                    let text = payload.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without text");
                     panics.push(format!("{text} at {place}"));
                     true
                 }
@@ -192,10 +237,7 @@ fn count_panics() {
 }
 
 /// Runs `work` as one run: fresh thread, shim first, panics counted. `Err` is the first panic.
-pub fn on_fresh_thread<T: Send + 'static>(
-    seed: u64,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
+pub fn on_fresh_thread<T: Send + 'static>(seed: u64, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     if let Err(why) = entropy::prime() {
         return Err(why.to_owned());
     }
@@ -232,58 +274,26 @@ pub fn runtime() -> tokio::runtime::Runtime {
 
 #[derive(Default)]
 struct Tally {
+    quiet: bool,
     requests: u64,
     writes: u64,
+    quiet_writes: u64,
     calls: Vec<String>,
 }
 
 impl Tally {
     fn add(&mut self, record: &Record) {
-        let Event::Request { call, .. } = &record.event else { return };
-        if !is_operator(&record.actor) {
-            return;
+        match &record.event {
+            Event::Phase(phase) => self.quiet = *phase == Phase::Quiet,
+            Event::Request { call, .. } if is_operator(&record.actor) => {
+                let writes = u64::from(call.writes() && call.resource != "leases.coordination.k8s.io");
+                self.requests += 1;
+                self.writes += writes;
+                self.quiet_writes += if self.quiet { writes } else { 0 };
+                self.calls.push(call.to_string());
+            }
+            _ => {}
         }
-        self.requests += 1;
-        self.writes += u64::from(call.writes() && call.resource != "leases.coordination.k8s.io");
-        self.calls.push(call.to_string());
-    }
-}
-
-fn play(case: Case, detail: Detail, window: Duration) -> Report {
-    let runtime = runtime();
-    let tally = Arc::new(Mutex::new(Tally::default()));
-    let counting = tally.clone();
-    let mut report = runtime.block_on(async move {
-        let reader = Box::new(move |record: &Record| {
-            counting.lock().unwrap_or_else(PoisonError::into_inner).add(record);
-        });
-        match World::build(&case, detail, Some(reader)).await {
-            Ok(world) => story(world, &case, window).await,
-            Err(why) => failed(why),
-        }
-    });
-    drop(runtime);
-    let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
-    report.requests = tally.requests;
-    report.writes = tally.writes;
-    report.calls = tally.calls;
-    report.draws = entropy::draws();
-    report
-}
-
-fn failed(why: String) -> Report {
-    Report {
-        verdict: Verdict::Stuck { step: "build".into(), why },
-        hash: String::new(),
-        records: 0,
-        simulated_ms: 0,
-        requests: 0,
-        writes: 0,
-        draws: 0,
-        fired: BTreeMap::new(),
-        end: BTreeMap::new(),
-        lines: Vec::new(),
-        calls: Vec::new(),
     }
 }
 
@@ -298,13 +308,10 @@ async fn story(mut world: World, case: &Case, window: Duration) -> Report {
         hash: trace.hash(),
         records: trace.count(),
         simulated_ms: u64::try_from(time.elapsed().as_millis()).unwrap_or(u64::MAX),
-        requests: 0,
-        writes: 0,
-        draws: 0,
         fired,
         end,
         lines: trace.take_lines(),
-        calls: Vec::new(),
+        ..Report::empty()
     }
 }
 

@@ -1,3 +1,4 @@
 //! How requests travel: in process ([`direct`]), or over real sockets ([`tcp`], for `sim up`).
 
 pub mod direct;
+pub mod tcp;

@@ -16,8 +16,12 @@ const NAMESPACES: [&str; 2] = [SYSTEM, "flux-system"];
 /// What the API server refused, with its message.
 pub async fn install(admin: &Client, foreign: &[Value]) -> Result<(), String> {
     for name in NAMESPACES {
-        create(admin, "/api/v1/namespaces", &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
-            .await?;
+        create(
+            admin,
+            "/api/v1/namespaces",
+            &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
+        )
+        .await?;
     }
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let ours = operator::api::crd::all().into_iter().map(|(_, crd)| crd);

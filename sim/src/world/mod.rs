@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use fakes::apiserver::{self, Client, Server};
 use fakes::faults::Faults;
+use fakes::flux::Controller;
 use fakes::front::Front;
-use fakes::history::{Event, History, Phase};
+use fakes::history::{Event, History, Phase, Record};
 use fakes::script::Order;
 use rand::Rng as _;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::case::{Case, fork};
-use crate::oracle::{self, Judge, Violation};
+use crate::oracle::{self, Judge, Oracle, Violation};
 use crate::trace::{Detail, Trace};
 use crate::truth::Truth;
 
@@ -50,24 +51,62 @@ pub struct World {
     tasks: JoinSet<()>,
 }
 
+/// Somebody who follows the history.
+pub type Reader = Box<dyn FnMut(&Record) + Send>;
+
+/// What a world is built from.
+pub struct Plan {
+    /// World seed: uids, latencies, timings of the fakes.
+    pub seed: u64,
+    /// Time, already started.
+    pub time: SimulatedTime,
+    /// Definitions of other people's kinds.
+    pub definitions: Vec<Value>,
+    /// How Flux is installed.
+    pub flux: fakes::flux::Settings,
+    /// Round trip to the API server in milliseconds: least and most.
+    pub latency_ms: (u64, u64),
+    /// How much of the trace is kept.
+    pub detail: Detail,
+    /// Who judges.
+    pub oracles: Vec<Box<dyn Oracle>>,
+    /// Sees the history from its first record.
+    pub reader: Option<Reader>,
+}
+
+impl Plan {
+    /// The world of a case, beginning now.
+    pub fn of(case: &Case) -> Self {
+        let mut flux = fakes::flux::Settings::default();
+        if let Some(release) = case.dials.flux {
+            flux.release = release;
+        }
+        Self {
+            seed: case.world,
+            time: SimulatedTime::start(),
+            definitions: fakes::kinds::crds(&case.dials),
+            flux,
+            latency_ms: case.latency_ms,
+            detail: Detail::Lines,
+            oracles: oracle::all(),
+            reader: None,
+        }
+    }
+}
+
 impl World {
-    /// Builds the world of a case: cluster up, definitions installed, Flux running, the operator not yet started.
-    /// `reader` sees the history from its first record.
+    /// Builds a world: cluster up, definitions installed, Flux running, the operator not yet started.
     ///
     /// # Errors
-    /// The cluster cannot be built; a defect of ours.
-    pub async fn build(
-        case: &Case,
-        detail: Detail,
-        reader: Option<Box<dyn FnMut(&fakes::history::Record) + Send>>,
-    ) -> Result<Self, String> {
-        let time = SimulatedTime::start();
+    /// The cluster cannot be built: a defect of ours, or of definitions that somebody gave us.
+    pub async fn build(plan: Plan) -> Result<Self, String> {
+        let time = plan.time;
         let history = History::new(move || time.elapsed());
-        let trace = Trace::of(&history, detail);
-        let judge = Arc::new(Mutex::new(Judge::new(oracle::all())));
+        let trace = Trace::of(&history, plan.detail);
+        let judge = Arc::new(Mutex::new(Judge::new(plan.oracles)));
         let judging = judge.clone();
         history.read(move |record| lock(&judging).step(record));
-        if let Some(reader) = reader {
+        if let Some(reader) = plan.reader {
             history.read(reader);
         }
         let (count, commits) = watch::channel(0);
@@ -78,10 +117,10 @@ impl World {
         });
 
         let clock = apiserver::Clock::new(move || time.now());
-        let server = Server::new(apiserver::Config::new(clock, case.world));
+        let server = Server::new(apiserver::Config::new(clock, plan.seed));
         let faults = Faults::default();
-        let (least, most) = case.latency_ms;
-        let stream = Mutex::new(fork(case.world, "latency"));
+        let (least, most) = plan.latency_ms;
+        let stream = Mutex::new(fork(plan.seed, "latency"));
         let latency = move || {
             let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
             Duration::from_micros(stream.random_range(least * 1000..=most * 1000))
@@ -91,8 +130,8 @@ impl World {
         let mut tasks = JoinSet::new();
         let controllers = server.clone();
         tasks.spawn(async move { controllers.run_controllers().await });
-        install::install(&server.client("admin"), &fakes::kinds::crds(&case.dials)).await?;
-        let flux = flux(&server, case, time, &mut tasks);
+        install::install(&server.client("admin"), &plan.definitions).await?;
+        let flux = flux(&server, plan.flux, plan.seed, time, &mut tasks);
         Ok(Self { server, front, history, trace, faults, flux, time, judge, commits, operator: None, tasks })
     }
 
@@ -151,11 +190,7 @@ impl World {
     ///
     /// # Errors
     /// What is missing after `within` of simulated time.
-    pub async fn until(
-        &self,
-        within: Duration,
-        reached: impl Fn(&Truth) -> Result<(), String>,
-    ) -> Result<(), String> {
+    pub async fn until(&self, within: Duration, reached: impl Fn(&Truth) -> Result<(), String>) -> Result<(), String> {
         let deadline = tokio::time::Instant::now() + within;
         let mut commits = self.commits.clone();
         loop {
@@ -180,15 +215,18 @@ impl World {
 }
 
 /// Starts both Flux controllers. Every chart that is asked for by an exact version exists.
-fn flux(server: &Server, case: &Case, time: SimulatedTime, tasks: &mut JoinSet<()>) -> fakes::flux::World {
-    let mut settings = fakes::flux::Settings::default();
-    if let Some(release) = case.dials.flux {
-        settings.release = release;
-    }
-    let world = fakes::flux::World::new(settings, case.world, move || time.now());
+fn flux(
+    server: &Server,
+    settings: fakes::flux::Settings,
+    seed: u64,
+    time: SimulatedTime,
+    tasks: &mut JoinSet<()>,
+) -> fakes::flux::World {
+    let world = fakes::flux::World::new(settings, seed, move || time.now());
     world.with(|state| state.catalogue.everything_exists = true);
     let (source, helm, hands) = (world.clone(), world.clone(), world.clone());
-    let (to_source, to_helm, to_hands) = (server.clone(), server.clone(), server.clone());
+    let (to_source, to_helm) = (server.client(Controller::Source.name()), server.client(Controller::Helm.name()));
+    let to_hands = server.clone();
     tasks.spawn(async move { fakes::flux::run_source_controller(to_source, source).await });
     tasks.spawn(async move { fakes::flux::run_helm_controller(to_helm, helm).await });
     tasks.spawn(async move { fakes::flux::run_surroundings(to_hands, hands).await });

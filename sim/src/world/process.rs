@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use fakes::front::{Front, Gate};
 use fakes::history::{Event, History};
+use operator::cluster_api::kube::connect;
+use operator::config::Config;
+use operator::runtime::clock::Clock;
+use operator::runtime::{self, Parts};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -68,7 +72,13 @@ impl Process {
 }
 
 #[expect(clippy::disallowed_methods, reason = "an incarnation is a process of its own, ended by its supervisor")]
-async fn supervise(name: &'static str, front: Front, history: History, time: SimulatedTime, state: watch::Sender<State>) {
+async fn supervise(
+    name: &'static str,
+    front: Front,
+    history: History,
+    time: SimulatedTime,
+    state: watch::Sender<State>,
+) {
     let node: Arc<str> = "kubelet".into();
     loop {
         let gate = Gate::default();
@@ -94,8 +104,8 @@ async fn supervise(name: &'static str, front: Front, history: History, time: Sim
         history.push(&node, Event::Step { what: format!("{actor} {end}") });
         drop(task);
         settle().await;
-        let down = std::mem::replace(&mut state.borrow().clone().down, RESTART);
-        state.send_modify(|state| state.down = RESTART);
+        let mut down = RESTART;
+        state.send_modify(|state| down = std::mem::replace(&mut state.down, RESTART));
         tokio::time::sleep(down).await;
     }
 }
@@ -126,7 +136,17 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// The production operator, given simulated parts. Returns when it ends by itself, with the reason.
 async fn incarnate(actor: Arc<str>, front: Front, gate: Gate, time: SimulatedTime) -> String {
-    let service = direct::service(&front, &actor, &gate);
-    let _ = (service, time, SYSTEM);
-    std::future::pending().await
+    let config = Config { identity: actor.to_string(), operator_namespace: SYSTEM.into(), ..Config::default() };
+    let address = http::Uri::from_static("http://apiserver");
+    let parts = Parts {
+        cluster: direct::service(&front, &actor, &gate),
+        kube: connect::plain(address),
+        clock: Clock::new(move || time.now()),
+        config,
+        probes: None,
+    };
+    match runtime::run(parts, std::future::pending()).await {
+        Ok(()) => "shut down".to_owned(),
+        Err(error) => error.to_string(),
+    }
 }

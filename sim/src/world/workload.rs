@@ -38,7 +38,7 @@ impl World {
                 accepted(user.merge_patch(&instance_path(instance), &merge).await)
             }
             Step::Patch { path, merge } => accepted(user.merge_patch(path, merge).await),
-            Step::Delete { path } => accepted(user.delete(path).await),
+            Step::Delete { path } => accepted(user.delete(path, None).await),
             Step::Flux { order } => {
                 self.order(order.clone());
                 Ok(())

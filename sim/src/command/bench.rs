@@ -1,0 +1,331 @@
+//! `sim bench`: the figures that matter, beside their targets. Figures, not tests: a slow machine prints other numbers.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fakes::apiserver::{Clock, Config, Server};
+use http_body_util::{BodyExt, Full};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::screen::{Screen, Tint};
+use crate::case::{Case, Step, Until, Wish};
+use crate::simulation::{Simulation, runtime};
+use crate::trace::Detail;
+use crate::world::install;
+use crate::world::workload::instance;
+
+/// What is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Instances in the large runs
+    #[arg(long, default_value_t = 100)]
+    instances: u64,
+    /// Also the resident memory of the operator's own binary (built beside this one), idle and with 1000 instances
+    #[arg(long)]
+    memory: bool,
+}
+
+/// One figure.
+#[derive(Serialize)]
+struct Figure {
+    figure: String,
+    value: f64,
+    target: f64,
+    unit: &'static str,
+    #[serde(rename = "atLeast")]
+    at_least: bool,
+}
+
+/// Measures and prints everything.
+pub fn bench(screen: Screen, args: &BenchArgs) -> Exit {
+    let mut figures = Sheet { screen };
+    runtime().block_on(server(&mut figures));
+    operator(&mut figures, args.instances);
+    if args.memory {
+        memory(&mut figures);
+    }
+    Exit::Clean
+}
+
+struct Sheet {
+    screen: Screen,
+}
+
+impl Sheet {
+    fn at_least(&mut self, figure: &str, value: f64, target: f64, unit: &'static str) {
+        self.add(Figure { figure: figure.into(), value, target, unit, at_least: true });
+    }
+
+    fn at_most(&mut self, figure: &str, value: f64, target: f64, unit: &'static str) {
+        self.add(Figure { figure: figure.into(), value, target, unit, at_least: false });
+    }
+
+    fn add(&mut self, figure: Figure) {
+        self.screen.object(&figure);
+        let good = if figure.at_least { figure.value >= figure.target } else { figure.value <= figure.target };
+        let sign = if figure.at_least { "≥" } else { "≤" };
+        let text = format!(
+            "{:<58} {:>12} {:<8} target {sign} {}",
+            figure.figure,
+            number(figure.value),
+            figure.unit,
+            number(figure.target)
+        );
+        self.screen.line(&self.screen.tint(&text, if good { Tint::Green } else { Tint::Yellow }));
+    }
+}
+
+/// Two decimals below a hundred, thousands grouped above.
+fn number(value: f64) -> String {
+    if value < 100.0 && value.fract() != 0.0 {
+        return format!("{value:.2}");
+    }
+    let digits = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// An API server without CRDs on a clock that stands still.
+fn fresh() -> Server {
+    Server::new(Config::new(Clock::new(|| jiff::Timestamp::UNIX_EPOCH), 1))
+}
+
+async fn server(figures: &mut Sheet) {
+    let started = now();
+    let server = fresh();
+    figures.at_most("API server: start, empty", started.elapsed().as_secs_f64() * 1000.0, 5.0, "ms");
+    let controllers = server.clone();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { controllers.run_controllers().await });
+    install::install(&server.client("admin"), &[]).await.expect("our own definitions are valid");
+    let cycle = Cycle { server, figures };
+    cycle.run().await;
+    tasks.shutdown().await;
+}
+
+struct Cycle<'a> {
+    server: Server,
+    figures: &'a mut Sheet,
+}
+
+impl Cycle<'_> {
+    async fn run(mut self) {
+        let maps = "/api/v1/namespaces/default/configmaps";
+        let json = "application/json";
+        self.rate("creates of ConfigMaps", 40_000.0, 20_000, "POST", json, |i| (maps.into(), config_map(i))).await;
+        self.rate("gets of ConfigMaps", 100_000.0, 50_000, "GET", json, |i| {
+            (format!("{maps}/c-{}", i % 20_000), String::new())
+        })
+        .await;
+        let instances = "/apis/apps.vworkspace.io/v1alpha1/namespaces/default/applicationinstances";
+        let body = |i: u64, replicas: u64| {
+            let wish = Wish {
+                instance: format!("default/i-{i}"),
+                version: "6.6.0".into(),
+                source: "oci".into(),
+                values: json!({ "replicaCount": replicas }),
+            };
+            instance(&wish).to_string()
+        };
+        self.rate("creates of ApplicationInstances (schema, CEL)", 20_000.0, 10_000, "POST", json, |i| {
+            (instances.into(), body(i, 1))
+        })
+        .await;
+        let apply = "application/apply-patch+yaml";
+        self.rate("applies of ApplicationInstances", 15_000.0, 10_000, "PATCH", apply, |i| {
+            (format!("{instances}/i-{}?fieldManager=bench&force=true", i % 1_000), body(i % 1_000, i / 1_000))
+        })
+        .await;
+        let merge = "application/merge-patch+json";
+        self.rate("status patches of ApplicationInstances", 20_000.0, 10_000, "PATCH", merge, |i| {
+            (
+                format!("{instances}/i-{}/status", i % 1_000),
+                json!({ "status": { "observedGeneration": i / 1_000 } }).to_string(),
+            )
+        })
+        .await;
+        let server = fresh();
+        let client = server.client("bench");
+        for i in 0..1_500 {
+            let body: Value = serde_json::from_str(&config_map(i)).expect("constant JSON");
+            client.post(maps, &body).await;
+        }
+        self.server = server;
+        self.rate("lists of 1,500 objects", 1_000.0, 1_000, "GET", json, |_| (maps.into(), String::new())).await;
+    }
+
+    async fn rate(
+        &mut self,
+        what: &str,
+        target: f64,
+        count: u64,
+        method: &str,
+        content_type: &str,
+        request: impl Fn(u64) -> (String, String),
+    ) {
+        let requests: Vec<http::Request<Full<Bytes>>> = (0..count)
+            .map(|i| {
+                let (path, body) = request(i);
+                http::Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .header("content-type", content_type)
+                    .body(Full::new(Bytes::from(body)))
+                    .expect("constant parts")
+            })
+            .collect();
+        let mut refused = 0;
+        let started = now();
+        for request in requests {
+            let response = self.server.handle("bench", request).await;
+            refused += u64::from(!response.status().is_success());
+            // The body is read as a client would.
+            let _ = response.into_body().collect().await;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let what = if refused == 0 {
+            format!("API server: {what}")
+        } else {
+            format!("API server: {what} ({refused} REFUSED)")
+        };
+        self.figures.at_least(&what, count as f64 / seconds, target, "1/s");
+    }
+}
+
+fn config_map(i: u64) -> String {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("c-{i}") }, "data": { "key": "value" } })
+        .to_string()
+}
+
+/// A namespace with this many instances, all of them waited for.
+fn many(count: u64) -> Case {
+    let mut workload = vec![Step::Namespace { name: "org-a".into(), gated: true }];
+    workload.extend((0..count).map(|i| {
+        Step::Instance(Wish {
+            instance: format!("org-a/app-{i}"),
+            version: "6.6.0".into(),
+            source: "oci".into(),
+            values: json!({ "replicaCount": 2 }),
+        })
+    }));
+    workload.extend(
+        (0..count).map(|i| Step::Wait { until: Until::Ready { instance: format!("org-a/app-{i}") }, within: 300 }),
+    );
+    Case::new("many", workload)
+}
+
+fn operator(figures: &mut Sheet, instances: u64) {
+    let about_objects = |calls: &[String]| {
+        calls
+            .iter()
+            .filter(|call| !call.contains("leases") && !call.starts_with("watch") && !call.starts_with("other"))
+            .count() as f64
+    };
+    let started = now();
+    let report = Simulation::new(many(instances)).detail(Detail::Hash).run();
+    let elapsed = started.elapsed().as_secs_f64();
+    if !report.verdict.is_clean() {
+        figures.screen.complain(&format!("the run with {instances} instances is not clean: {}", report.verdict));
+    }
+    let idle = Simulation::new(many(0)).detail(Detail::Hash).run();
+    let each = |whole: f64, base: f64| (whole - base) / instances as f64;
+    // The quiet part reads a little; what is left of it is in the figure, which so errs upwards.
+    figures.at_most(
+        "operator: requests per converged instance",
+        each(about_objects(&report.calls), about_objects(&idle.calls)),
+        40.0,
+        "",
+    );
+    figures.at_most("operator: writes per converged instance", each(report.writes as f64, idle.writes as f64), 6.0, "");
+    figures.at_most(
+        &format!("operator: writes in 20 quiet minutes, {instances} instances"),
+        report.quiet_writes as f64,
+        0.0,
+        "",
+    );
+    let simulated = report.simulated_ms as f64 / 1000.0;
+    figures.at_least(
+        &format!("simulation: simulated s per s, {instances} instances"),
+        simulated / elapsed,
+        2_000.0,
+        "",
+    );
+    figures.at_least("simulation: operator's requests per s", report.requests as f64 / elapsed, 20_000.0, "1/s");
+}
+
+/// Resident memory of the operator's own binary against `sim up`.
+fn memory(figures: &mut Sheet) {
+    let Ok(this) = std::env::current_exe() else { return };
+    let operator = this.with_file_name("vworkspace-app-operator");
+    if !operator.exists() {
+        figures.screen.complain(&format!("{} is not built: cargo build --release -p operator", operator.display()));
+        return;
+    }
+    for (count, target) in [(0, 24.0), (1_000, 64.0)] {
+        match resident(&this, &operator, count) {
+            Ok(mib) => figures.at_most(&format!("operator: resident memory, {count} instances"), mib, target, "MiB"),
+            Err(why) => figures.screen.complain(&format!("resident memory with {count} instances: {why}")),
+        }
+    }
+}
+
+/// A child process, ended when dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn resident(this: &PathBuf, operator: &PathBuf, count: u64) -> Result<f64, String> {
+    let stem = std::env::temp_dir().join(format!("sim-bench-{}-{count}", std::process::id()));
+    let (kubeconfig, case) = (stem.with_extension("kubeconfig"), stem.with_extension("case.json"));
+    let mut story = many(count);
+    story.workload.retain(|step| !matches!(step, Step::Wait { .. }));
+    std::fs::write(&case, story.write()).map_err(|error| error.to_string())?;
+    let mut up = Command::new(this);
+    up.args(["up", "--no-operator", "--speed", "10", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let cluster = up.arg("--kubeconfig").arg(&kubeconfig).arg("--scenario").arg(&case).spawn();
+    let _cluster = Ended(cluster.map_err(|error| format!("sim up: {error}"))?);
+    for _ in 0..100 {
+        if kubeconfig.exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut binary = Command::new(operator);
+    binary
+        .env("KUBECONFIG", &kubeconfig)
+        .env("POD_NAMESPACE", install::SYSTEM)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    binary.arg("--health-probe-bind-address=0");
+    let process = Ended(binary.spawn().map_err(|error| format!("the operator: {error}"))?);
+    // Listing, rendering and Flux's work on a thousand releases, at ten times the usual speed.
+    std::thread::sleep(Duration::from_secs(if count == 0 { 8 } else { 40 }));
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).map_err(|error| error.to_string())?;
+    let _ = (std::fs::remove_file(&kubeconfig), std::fs::remove_file(&case));
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS: the operator is gone")?;
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).ok_or("VmRSS is no number")?;
+    Ok(kib / 1024.0)
+}
