@@ -24,6 +24,7 @@ pub mod meta;
 mod openapi;
 pub mod patch;
 mod protobuf;
+pub mod rbac;
 pub mod reply;
 pub mod request;
 pub mod resource;

@@ -10,6 +10,7 @@ use super::errors::{Cause, Details, Outcome, Status};
 use super::json as wire;
 use super::list;
 use super::meta;
+use super::rbac;
 use super::reply::{Payload, Reply};
 use super::request::{Target, WriteOptions};
 use super::resource::{Generation, Resource};
@@ -112,6 +113,7 @@ pub fn create_object(
 ) -> Outcome<Arc<Stored>> {
     let resource = target.resource.clone();
     admit_namespace(pass, target, meta::text(&object, "name"), true)?;
+    rbac::check_grant(pass, target, &object, None)?;
     if resource.status
         && let Some(fields) = object.as_object_mut()
     {
@@ -275,6 +277,7 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
         return Err(uid_conflict(target, uid, meta::text(old, "uid")));
     }
     let mut new = make(pass, Some(old))?;
+    rbac::check_grant(pass, target, &new, Some(old))?;
     check_revision(&mut new, old, target)?;
     admit_namespace(pass, target, name, false)?;
     prepare_update(&mut new, old, target);
