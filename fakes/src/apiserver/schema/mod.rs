@@ -1,5 +1,6 @@
 //! Structural schemas: pruning, defaulting, validation and CEL rules (apiserver.md F).
 
+pub mod budget;
 pub mod cause;
 pub mod cel;
 pub mod defaults;
@@ -27,6 +28,7 @@ pub use node::{Checks, ListType, MapType, Node, NodeKind};
 pub use scale::ScalePaths;
 
 use super::errors::Cause;
+use budget::Budget;
 use path::Path;
 
 /// A compiled schema: shared by every object of one version of one kind.
@@ -61,7 +63,10 @@ impl Schema {
             causes = schema_defaults::check(document, &schema.root, path);
         }
         let sound = causes.is_empty();
-        causes.extend(document::check(document, sound.then_some(&*schema.root), path, &mut |_, _, _| Vec::new()));
+        let mut budget = Budget::new(&schema.root);
+        let mut rules = |node: &Node, part: &Value, path: &str| budget.rules(node, part, path);
+        causes.extend(document::check(document, sound.then_some(&*schema.root), path, &mut rules));
+        causes.extend(budget.finish(path));
         (schema, causes)
     }
 
@@ -137,7 +142,12 @@ impl Schema {
         }
         if self.root.has_rules && causes.iter().any(|cause| BLOCKING.contains(&&*cause.reason)) {
             causes.push(cause::invalid("<nil>", &Value::Null, NOT_CHECKED));
+        } else {
+            cel::rules::check(&self.root, new, old, &mut causes);
         }
         causes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,7 +193,8 @@ impl Node {
             .map(|rules| rules.iter().map(Rule::from_json).collect())
             .unwrap_or_default();
         let children = || properties.values().chain(additional.iter()).chain(items.iter());
-        let has_rules = !rules.is_empty() || children().any(|node| node.has_rules);
+        let checks = Checks::from_openapi(map);
+        let has_rules = !rules.is_empty() || children().chain(&checks.all_of).any(|node| node.has_rules);
         let has_defaults = default.is_some() || children().any(|node| node.has_defaults);
         Node {
             kind: if flag("x-kubernetes-int-or-string") {
@@ -226,7 +227,7 @@ impl Node {
             additional,
             items,
             default,
-            checks: Checks::from_openapi(map),
+            checks,
             rules,
             extensions: map
                 .iter()
