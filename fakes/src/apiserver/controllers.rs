@@ -7,16 +7,6 @@ use super::server::Server;
 
 /// Runs what the configuration asks for, in a fixed order of polling.
 pub async fn run(server: &Server) {
-    let on = server.config().controllers;
-    let mut all: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = vec![Box::pin(super::crd::run(server))];
-    if on.namespace_contents {
-        all.push(Box::pin(super::namespaces::contents::run(server)));
-    }
-    if on.namespaces {
-        all.push(Box::pin(super::namespaces::run(server)));
-    }
-    if on.garbage_collector {
-        all.push(Box::pin(super::gc::run(server)));
-    }
+    let all: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = vec![Box::pin(super::crd::run(server))];
     futures::future::join_all(all).await;
 }

@@ -267,7 +267,8 @@ impl<'a> Subject<'a> {
 
     async fn send(&mut self, subresource: &str, body: &Value) -> Result<Sent, Stop> {
         tokio::time::sleep(self.hub.world.span(Step::Write, &self.target.to_string())).await;
-        let path = format!("{}{subresource}?fieldManager={}", self.path, self.hub.controller.name());
+        let strict = if self.hub.world.settings().strict { "&fieldValidation=Strict" } else { "" };
+        let path = format!("{}{subresource}?fieldManager={}{strict}", self.path, self.hub.controller.name());
         let (code, answer) = self.hub.client.request("PATCH", &path, MERGE, Some(body)).await;
         // Whoever waits for this commit may run before the next one.
         tokio::task::yield_now().await;
@@ -417,7 +418,7 @@ mod tests {
 
     #[test]
     fn conditions_are_ordered_by_weight_then_generation_then_name() {
-        let mut list = vec![
+        let mut list = [
             condition("Released", "True", 1, "t"),
             condition("Ready", "True", 1, "t"),
             condition("Remediated", "True", 2, "t"),

@@ -33,6 +33,9 @@ pub struct Settings {
     pub default_service_account: Option<String>,
     /// `--no-cross-namespace-refs` (lockdown).
     pub no_cross_namespace: bool,
+    /// Whether a field that the installed schema does not have is refused instead of pruned. The real controllers do not
+    /// ask for it; tests do, so that nothing a fake means to say is lost unseen.
+    pub strict: bool,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
             persistent_volume: false,
             default_service_account: None,
             no_cross_namespace: false,
+            strict: false,
         }
     }
 }

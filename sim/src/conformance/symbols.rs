@@ -12,25 +12,25 @@ static SYMBOL: LazyLock<Regex> =
 
 /// What symbols stand for in one run.
 #[derive(Debug, Default)]
-pub(super) struct Symbols {
+pub struct Symbols {
     /// The run's name: `$NS` or `$ID`.
-    pub(super) id: String,
+    pub id: String,
     /// `$ID` is used, and symbols are replaced inside texts and keys.
-    pub(super) profile: bool,
+    pub profile: bool,
     /// The answer to each step so far.
-    pub(super) answers: Vec<Value>,
+    pub answers: Vec<Value>,
     /// The ETag of each step so far.
-    pub(super) etags: Vec<Option<String>>,
+    pub etags: Vec<Option<String>>,
 }
 
 impl Symbols {
     /// Replaces symbols in a path.
-    pub(super) fn path(&self, path: &str) -> String {
+    pub fn path(&self, path: &str) -> String {
         if self.profile { self.text(path) } else { self.replace(&path.replace("$NS", &self.id), true) }
     }
 
     /// Replaces symbols in a body or header.
-    pub(super) fn value(&self, value: &Value) -> Value {
+    pub fn value(&self, value: &Value) -> Value {
         match value {
             Value::Object(fields) => {
                 let fields = fields.iter().map(|(key, value)| {

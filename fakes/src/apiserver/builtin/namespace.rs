@@ -7,14 +7,12 @@ use crate::apiserver::resource::Strategy;
 pub(super) struct Namespaces;
 
 impl Strategy for Namespaces {
-    fn prepare(&self, new: &mut Value, _old: Option<&Value>, _subresource: Option<&str>) {
-        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = new["metadata"]["name"].clone();
-    }
-
-    fn complete(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
+    fn prepare(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
+        let name = new["metadata"]["name"].clone();
         match old {
             None => {
-                let mut finalizers = new["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+                let finalizers = new["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+                let mut finalizers = finalizers;
                 if !finalizers.contains(&json!("kubernetes")) {
                     finalizers.push(json!("kubernetes"));
                 }
@@ -27,5 +25,6 @@ impl Strategy for Namespaces {
             }
             Some(_) => {}
         }
+        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
     }
 }

@@ -195,10 +195,9 @@ async fn release(
         }
         None => refused_by_owner(subject, desired, action),
     };
+    let loses_target = action == Action::Upgrade && early.is_none() && world.armed(Switch::H6, &subject.target);
     let then = early.map_or_else(|| fate(subject, action), |text| Then::Fail { text, stored: false });
-    let loses_target = action == Action::Upgrade
-        && matches!(&then, Then::Fail { stored: true, .. })
-        && world.armed(Switch::H6, &subject.target);
+    let loses_target = loses_target && matches!(&then, Then::Fail { stored: true, .. });
     let started = tokio::time::Instant::now();
     let result = work(subject, then, timeout, |subject| {
         let first = last.as_ref().map(|last| last.first_deployed);
@@ -219,7 +218,6 @@ async fn release(
     }
     if loses_target {
         world.peek(|state| {
-            state.script.disarm(Switch::H6);
             let before: Vec<i64> = state.storage.revisions(name).iter().map(|revision| revision.version).collect();
             before.into_iter().filter(|older| *older != version).for_each(|older| state.storage.lose(name, older));
         });

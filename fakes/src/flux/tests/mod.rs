@@ -8,11 +8,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::world::{Controller, Settings, World};
+use super::world::{Settings, World};
 use super::{run_helm_controller, run_source_controller, run_surroundings};
 use crate::apiserver::{Client, Clock, Commit, Config, Server};
-use crate::kinds::{Dials, FluxRelease, crds};
-use crate::script::{Order, Switch, Target};
+use crate::kinds::{Dials, crds};
+use crate::script::Target;
+
+mod seeds;
+mod switches;
+mod traces;
 
 const OCI: &str = "oci://registry.example/charts";
 const REPOSITORY: &str = "https://charts.example";
@@ -27,7 +31,11 @@ struct Stage {
 
 /// Tells a story while both controllers, the server's own and the surroundings run.
 async fn play(settings: Settings, story: impl AsyncFnOnce(&Stage)) {
-    let stage = Stage::new(settings).await;
+    play_seeded(settings, 1, story).await;
+}
+
+async fn play_seeded(settings: Settings, seed: u64, story: impl AsyncFnOnce(&Stage)) {
+    let stage = Stage::new(settings, seed).await;
     let machinery = async {
         tokio::join!(
             stage.server.run_controllers(),
@@ -47,15 +55,16 @@ async fn play(settings: Settings, story: impl AsyncFnOnce(&Stage)) {
 }
 
 impl Stage {
-    async fn new(settings: Settings) -> Self {
+    async fn new(settings: Settings, seed: u64) -> Self {
         let start = Instant::now();
         let now = move || {
             let passed = SignedDuration::try_from(start.elapsed()).expect("tests are short");
             Timestamp::from_second(1_700_000_000).expect("a valid time") + passed
         };
+        let settings = Settings { strict: true, ..settings };
         let release = settings.release;
         let server = Server::new(Config::new(Clock::new(now), 1));
-        let world = World::new(settings, 1, now);
+        let world = World::new(settings, seed, now);
         let user = server.client("user");
         for manifest in crds(&Dials { flux: Some(release), ..Dials::default() }) {
             let (code, answer) = user.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &manifest).await;
@@ -213,8 +222,16 @@ fn helm_release(more: Value) -> Value {
 impl Stage {
     /// Sources are there, the release is created, and `seconds` pass.
     async fn install(&self, more: Value, seconds: u64) {
-        self.create("ocirepositories", oci_repository("1.4.2")).await;
-        self.create("ocirepositories", oci_repository("1.5.0")).await;
+        self.install_at("v1", more, seconds).await;
+    }
+
+    /// With OCIRepository at this version.
+    async fn install_at(&self, version: &str, more: Value, seconds: u64) {
+        for tag in ["1.4.2", "1.5.0"] {
+            let mut source = oci_repository(tag);
+            source["apiVersion"] = json!(format!("source.toolkit.fluxcd.io/{version}"));
+            self.create("ocirepositories", source).await;
+        }
         self.wait(10).await;
         self.create("helmreleases", helm_release(more)).await;
         self.wait(seconds).await;
@@ -248,115 +265,3 @@ impl Stage {
 
 const PROGRESSING: &str = "Reconciling=T/Progressing";
 const RUNNING: &str = "Reconciling=T/Progressing Ready=U/Progressing";
-
-#[tokio::test(start_paused = true)]
-async fn a_source_is_written_line_by_line() {
-    play(Settings::default(), async |stage| {
-        stage.install(json!({}), 1).await;
-        assert_eq!(
-            stage.writes_of("ocirepositories.source.toolkit.fluxcd.io", "shop-1-4-2"),
-            [
-                "user created",
-                "finalizers 1",
-                RUNNING,
-                RUNNING,
-                "Ready=T/Succeeded ArtifactInStorage=T/Succeeded -Reconciling",
-                "artifact og=1 observedLayerSelector url",
-            ]
-        );
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_install_is_written_line_by_line() {
-    play(Settings::default(), async |stage| {
-        stage.install(json!({}), 60).await;
-        assert_eq!(
-            stage.release_writes(),
-            [
-                "user created",
-                "finalizers 1",
-                PROGRESSING,
-                RUNNING,
-                "lastAttemptedConfigDigest lastAttemptedGeneration lastAttemptedRevision lastAttemptedRevisionDigest \
-                 storageNamespace",
-                "Ready=T/InstallSucceeded Released=T/InstallSucceeded",
-                "history[v1 deployed] inventory lastAttemptedReleaseAction lastAttemptedReleaseActionDuration",
-                "-Reconciling",
-                "og=1",
-            ]
-        );
-        let release = stage.release().await;
-        let version = release["status"]["history"][0]["chartVersion"].as_str().unwrap_or_default().to_owned();
-        assert!(version.starts_with("1.4.2+") && version.len() == 18, "{version}");
-        assert_eq!(
-            stage.message("Ready").await,
-            format!("Helm install succeeded for release team/shop.v1 with chart shop@{version}")
-        );
-        assert_eq!(stage.world.deployed("team", "shop").map(|revision| revision.version), Some(1));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_upgrade_shows_the_old_ready_until_the_action_starts() {
-    play(Settings::default(), async |stage| {
-        stage.installed(json!({})).await;
-        stage.upgrade().await;
-        stage.wait(60).await;
-        assert_eq!(
-            stage.release_writes(),
-            [
-                "spec",
-                PROGRESSING,
-                "Reconciling=T/Progressing Ready=U/Progressing",
-                "lastAttemptedGeneration lastAttemptedRevision lastAttemptedRevisionDigest",
-                "Ready=T/UpgradeSucceeded Released=T/UpgradeSucceeded",
-                "history[v2 deployed, v1 superseded] lastAttemptedReleaseAction",
-                "-Reconciling",
-                "og=2",
-            ]
-        );
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn deletion_uninstalls_and_takes_the_finalizer_last() {
-    play(Settings::default(), async |stage| {
-        stage.installed(json!({})).await;
-        let (code, _) = stage.user.delete(RELEASE, None).await;
-        assert_eq!(code, 200);
-        stage.wait(60).await;
-        assert_eq!(
-            stage.release_writes(),
-            ["deletion", "Ready=F/UninstallSucceeded Released=F/UninstallSucceeded", "helm-controller deleted"]
-        );
-        assert_eq!(stage.user.get(RELEASE).await.0, 404);
-        assert!(stage.world.deployed("team", "shop").is_none());
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_failed_install_with_a_stored_release_is_stalled() {
-    play(Settings::default(), async |stage| {
-        stage.world.arm(Order::new(Switch::H4).on(release()).times(1).text("boom"));
-        stage.install(json!({}), 7200).await;
-        let writes = stage.release_writes();
-        assert_eq!(
-            writes[writes.len() - 4..],
-            [
-                "Ready=F/InstallFailed Released=F/InstallFailed",
-                "failures=1 history[v1 failed] installFailures=1 lastAttemptedReleaseAction \
-                 lastAttemptedReleaseActionDuration",
-                "Stalled=T/RetriesExceeded -Reconciling",
-                "og=1",
-            ],
-            "{writes:#?}"
-        );
-        assert_eq!(stage.message("Stalled").await, "Failed to install after 1 attempt(s)");
-    })
-    .await;
-}
