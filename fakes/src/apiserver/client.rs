@@ -49,7 +49,11 @@ impl Client {
         body: Option<&Value>,
     ) -> http::Response<Body> {
         let body = body.map(json::to_vec).unwrap_or_default();
-        let mut request = Request::builder().method(method).uri(path_and_query).header("user-agent", &self.actor);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path_and_query)
+            .header("user-agent", &self.actor)
+            .header("authorization", format!("Bearer {}", super::rbac::ADMIN_TOKEN));
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }

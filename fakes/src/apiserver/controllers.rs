@@ -7,6 +7,16 @@ use super::server::Server;
 
 /// Runs what the configuration asks for, in a fixed order of polling.
 pub async fn run(server: &Server) {
-    let all: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = vec![Box::pin(super::crd::run(server))];
+    let on = server.config().controllers;
+    let mut all: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = vec![Box::pin(super::crd::run(server))];
+    if on.namespace_contents {
+        all.push(Box::pin(super::namespaces::contents::run(server)));
+    }
+    if on.namespaces {
+        all.push(Box::pin(super::namespaces::run(server)));
+    }
+    if on.garbage_collector {
+        all.push(Box::pin(super::gc::run(server)));
+    }
     futures::future::join_all(all).await;
 }

@@ -8,6 +8,7 @@ use super::meta;
 use super::protobuf;
 use super::request::{FieldValidation, Request, WriteOptions};
 use super::resource::Resource;
+use super::schema::Node;
 use super::server::Pass;
 
 /// A parsed body and the paths of its duplicate keys.
@@ -59,11 +60,14 @@ pub fn parse_json(bytes: &[u8]) -> Outcome<Parsed> {
 /// # Errors
 /// 400.
 pub fn parse_yaml(bytes: &[u8]) -> Outcome<Parsed> {
-    if let Ok((value, duplicates)) = json::parse(bytes) {
+    if let Ok((mut value, duplicates)) = json::parse(bytes) {
+        json::normalise_numbers(&mut value);
         return Ok(Parsed { value, duplicates });
     }
-    let value = serde_yaml_ng::from_slice(bytes)
+    let mut value = serde_yaml_ng::from_slice(bytes)
         .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+    // The way from YAML leads through JSON text, where a whole number has no fraction.
+    json::normalise_numbers(&mut value);
     Ok(Parsed { value, duplicates: Vec::new() })
 }
 
@@ -79,7 +83,7 @@ pub fn object(pass: &mut Pass<'_>, resource: &Resource, options: &WriteOptions) 
         ));
     }
     check_kind(resource, &mut value)?;
-    let problems = unknown_fields(resource, &mut value, duplicates)?;
+    let problems = unknown_fields(resource, &mut value, &duplicates)?;
     match options.validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => pass.warnings.extend(problems),
@@ -95,21 +99,75 @@ pub fn object(pass: &mut Pass<'_>, resource: &Resource, options: &WriteOptions) 
     Ok(value)
 }
 
-/// Drops unknown fields and brings metadata into form. Returns the texts of warnings: duplicates first.
+/// Brings an object into the form in which the server handles it: no unknown fields, metadata and defaults as they are stored. Returns
+/// the texts of warnings: duplicates first.
 ///
 /// # Errors
 /// 400 for a value of a type that the decoder cannot take.
-pub fn unknown_fields(resource: &Resource, value: &mut Value, duplicates: Vec<String>) -> Outcome<Vec<String>> {
-    let decoded = meta::decode(value);
-    if let Some(wrong) = decoded.wrong {
-        let (version, kind) = (&resource.version, &resource.kind);
-        return Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {kind}: json: {wrong}"
-        )));
-    }
+pub fn unknown_fields(resource: &Resource, value: &mut Value, duplicates: &[String]) -> Outcome<Vec<String>> {
     let mut problems: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    problems.extend(decoded.unknown.iter().map(|path| format!("unknown field {path:?}")));
+    shape(resource, value, false)?.into_iter().for_each(|path| problems.push(format!("unknown field {path:?}")));
     Ok(problems)
+}
+
+/// The same without texts: returns the paths of unknown fields. An apply keeps nulls, to be refused later (D21).
+///
+/// # Errors
+/// 400 for a value of a type that the decoder cannot take.
+pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcome<Vec<String>> {
+    let schema = resource.schema();
+    let unknown = schema.prune(value);
+    let decoded = meta::decode(value);
+    let refuse = |why: &str| {
+        let (version, kind) = (&resource.version, &resource.kind);
+        Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}")))
+    };
+    if let Some(wrong) = decoded.wrong {
+        return refuse(&format!("json: {wrong}"));
+    }
+    if resource.custom.is_none() {
+        if let Some(cause) =
+            schema.validate(value, None).into_iter().find(|cause| cause.reason == "FieldValueTypeInvalid")
+        {
+            return refuse(&format!(
+                "json: cannot unmarshal into Go struct field {}.{}: {}",
+                resource.kind, cause.field, cause.message
+            ));
+        }
+        drop_empty(schema.root(), value, true);
+    }
+    if keep_nulls {
+        schema.default_keeping_nulls(value);
+    } else {
+        schema.default(value);
+    }
+    Ok(unknown)
+}
+
+/// Go leaves out empty lists and maps of built-in kinds when it encodes them.
+fn drop_empty(node: &Node, value: &mut Value, root: bool) {
+    let Value::Object(fields) = value else { return };
+    fields.retain(|name, value| {
+        if root && name == "metadata" {
+            return true;
+        }
+        let Some(field) = node.field(name) else { return !value.is_null() };
+        match &mut *value {
+            Value::Null => false,
+            Value::Array(items) => {
+                if let Some(item) = &field.items {
+                    items.iter_mut().for_each(|value| drop_empty(item, value, false));
+                }
+                !items.is_empty()
+            }
+            Value::Object(entries) if field.additional.is_some() => !entries.is_empty(),
+            Value::Object(_) => {
+                drop_empty(field, value, false);
+                true
+            }
+            _ => true,
+        }
+    });
 }
 
 fn check_kind(resource: &Resource, value: &mut Value) -> Outcome<()> {

@@ -1,11 +1,12 @@
 //! What one resource is: names, scope, and how its writes behave. Built-in and custom resources are the same struct.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use super::errors::Cause;
+use super::schema::Schema;
 
 /// One served version of one resource.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ pub struct Resource {
     pub strategy: Option<Arc<dyn Strategy>>,
     /// Set for resources that come from a CustomResourceDefinition.
     pub custom: Option<Custom>,
+    /// The schema; for built-in kinds found on first use. Read it with [`Resource::schema`].
+    pub compiled: OnceLock<Arc<Schema>>,
 }
 
 /// What only custom resources have.
@@ -95,8 +98,13 @@ pub enum Generation {
 
 /// Rules of one built-in kind that a schema cannot say.
 pub trait Strategy: Send + Sync {
-    /// Fills in and drops fields before validation, on create (`old` is `None`) and update.
+    /// Fills in and drops fields as decoding and defaulting do, on create (`old` is `None`) and update. The writer owns these fields.
     fn prepare(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
+        let _ = (new, old, subresource);
+    }
+
+    /// Sets what the server sets, after it was recorded who owns what: nobody owns these fields.
+    fn complete(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
         let _ = (new, old, subresource);
     }
 
@@ -141,7 +149,13 @@ impl Resource {
             selectable_fields: Vec::new(),
             strategy: None,
             custom: None,
+            compiled: OnceLock::new(),
         }
+    }
+
+    /// The schema of the kind in this version.
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.compiled.get_or_init(|| super::builtin::schema(self))
     }
 
     /// Whether the subresource is served.
@@ -183,6 +197,11 @@ impl Resources {
     /// Looks up one resource.
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_path.get(group)?.get(version)?.get(plural)
+    }
+
+    /// The served versions of one resource.
+    pub fn versions<'a>(&'a self, group: &str, plural: &'a str) -> impl Iterator<Item = &'a Arc<Resource>> {
+        self.by_path.get(group).into_iter().flat_map(BTreeMap::values).filter_map(move |plurals| plurals.get(plural))
     }
 
     /// Whether anything is served under this group and version.

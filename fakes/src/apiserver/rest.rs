@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::apply;
 use super::decode;
 use super::delete;
 use super::errors::{Cause, Details, Outcome, Status};
 use super::json as wire;
 use super::list;
 use super::meta;
+use super::rbac;
 use super::reply::{Payload, Reply};
 use super::request::{Target, WriteOptions};
 use super::resource::{Generation, Resource};
 use super::server::Pass;
 use super::store::{Key, Stored};
+use super::track;
 
 /// Longest base of a generated name; the suffix has five letters (J1).
 const GENERATED_BASE: usize = 58;
@@ -58,7 +61,7 @@ pub fn create(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     let options = WriteOptions::parse(pass.request, "CreateOptions", false)?;
     let object = decode::object(pass, resource, &options)?;
     check_namespace(&object, target)?;
-    let stored = create_object(pass, target, object, &options, "create")?;
+    let stored = create_object(pass, &Creation { target, options: &options, verb: "create", track: true }, object)?;
     Ok(Reply::new(201, Payload::Object(resource.clone(), stored)))
 }
 
@@ -99,25 +102,39 @@ pub fn admit_namespace(pass: &Pass<'_>, target: &Target, name: &str, creates: bo
     }))
 }
 
+/// What the creation of one object is.
+pub struct Creation<'a> {
+    /// The collection, or the missing object.
+    pub target: &'a Target,
+    /// Options.
+    pub options: &'a WriteOptions,
+    /// Verb for the history; `create` is a POST.
+    pub verb: &'static str,
+    /// Record who owns what: not for an apply, which did.
+    pub track: bool,
+}
+
 /// Completes, validates and stores a decoded new object.
 ///
 /// # Errors
 /// 403, 404, 409, 422, 500.
-pub fn create_object(
-    pass: &mut Pass<'_>,
-    target: &Target,
-    mut object: Value,
-    options: &WriteOptions,
-    verb: &'static str,
-) -> Outcome<Arc<Stored>> {
+pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, mut object: Value) -> Outcome<Arc<Stored>> {
+    let target = creation.target;
     let resource = target.resource.clone();
     admit_namespace(pass, target, meta::text(&object, "name"), true)?;
+    rbac::check_grant(pass, target, &object, None)?;
     if resource.status
         && let Some(fields) = object.as_object_mut()
     {
         fields.shift_remove("status");
     }
-    let had_revision = !object["metadata"]["resourceVersion"].is_null();
+    if let Some(strategy) = &resource.strategy {
+        strategy.prepare(&mut object, None, None);
+    }
+    if creation.track {
+        track::update(pass, target, None, &mut object, creation.options);
+    }
+    let had_revision = creation.verb == "create" && !object["metadata"]["resourceVersion"].is_null();
     for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta::set(&mut object, field, None);
     }
@@ -136,9 +153,12 @@ pub fn create_object(
     }
     meta::set(&mut object, "creationTimestamp", Some(json!(second(pass.now))));
     if let Some(strategy) = &resource.strategy {
-        strategy.prepare(&mut object, None, None);
+        strategy.complete(&mut object, None, None);
     }
     let mut causes = meta::validate(&object, &|name| name_problems(&resource, name));
+    if resource.custom.is_some() {
+        causes.extend(resource.schema().validate(&object, None));
+    }
     if let Some(strategy) = &resource.strategy {
         causes.extend(strategy.validate(&object, None, None));
     }
@@ -152,17 +172,26 @@ pub fn create_object(
     let key = (target.namespace.clone(), name.clone());
     if let Some(existing) = pass.state.store.table(&resource.id).objects.get(&key) {
         let mut status = Status::already_exists(&resource.group, &resource.plural, &name);
-        if meta::terminating(&existing.value) {
+        // A dry run does not look at what exists more closely.
+        if meta::terminating(&existing.value) && !creation.options.dry_run {
             status.message = format!("object is being deleted: {}", status.message);
         }
         return Err(status);
     }
-    wire::normalise_numbers(&mut object);
-    if options.dry_run {
+    storage_form(&resource, &mut object);
+    if creation.options.dry_run {
         return Ok(Arc::new(Stored::new(object, 0, 0)));
     }
-    let event = pass.commit(verb, &resource, key, Some(object));
+    let event = pass.commit(creation.verb, &resource, key, Some(object));
     Ok(list::view(&resource, event.after.as_ref().expect("a create stores an object")))
+}
+
+/// What encoding for storage and decoding again does: whole floats become integers, custom resources have sorted keys.
+fn storage_form(resource: &Resource, object: &mut Value) {
+    wire::normalise_numbers(object);
+    if resource.custom.is_some() {
+        object.sort_all_objects();
+    }
 }
 
 fn generated_name(pass: &mut Pass<'_>, target: &Target, base: &str) -> String {
@@ -206,6 +235,7 @@ pub fn replace(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         verb: "update",
         uid: Some(meta::text(&object, "uid").to_owned()).filter(|uid| !uid.is_empty()),
         create: target.resource.allow_create_on_update && target.subresource.is_none(),
+        track: true,
     };
     let (stored, created) = update_object(pass, &update, &mut |_, _| Ok(object.clone()))?;
     Ok(Reply::new(if created { 201 } else { 200 }, Payload::Object(target.resource.clone(), stored)))
@@ -246,6 +276,8 @@ pub struct Update<'a> {
     pub uid: Option<String>,
     /// A missing object is created.
     pub create: bool,
+    /// Record who owns what: not for an apply, which did.
+    pub track: bool,
 }
 
 /// Makes the new state from the live one (`None` when it is created).
@@ -265,7 +297,8 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
         }
         let mut object = make(pass, None)?;
         meta::set(&mut object, "name", Some(json!(name)));
-        return create_object(pass, target, object, update.options, update.verb).map(|stored| (stored, true));
+        let creation = Creation { target, options: update.options, verb: update.verb, track: update.track };
+        return create_object(pass, &creation, object).map(|stored| (stored, true));
     };
     let live = list::view(resource, &existing);
     let old = &*live.value;
@@ -275,23 +308,27 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
         return Err(uid_conflict(target, uid, meta::text(old, "uid")));
     }
     let mut new = make(pass, Some(old))?;
+    rbac::check_grant(pass, target, &new, Some(old))?;
     check_revision(&mut new, old, target)?;
     admit_namespace(pass, target, name, false)?;
+    let subresource = target.subresource.as_deref();
     prepare_update(&mut new, old, target);
     if let Some(strategy) = &resource.strategy {
-        strategy.prepare(&mut new, Some(old), target.subresource.as_deref());
+        strategy.prepare(&mut new, Some(old), subresource);
     }
-    let mut causes = meta::validate_update(&mut new, old);
-    // The generic layer and the kind's own rules both check metadata, so each cause appears twice.
-    causes.extend(causes.clone());
+    if update.track {
+        track::update(pass, target, Some(old), &mut new, update.options);
+    }
     if let Some(strategy) = &resource.strategy {
-        causes.extend(strategy.validate(&new, Some(old), target.subresource.as_deref()));
+        strategy.complete(&mut new, Some(old), subresource);
     }
+    let causes = update_causes(&mut new, old, target);
     if !causes.is_empty() {
         return Err(Status::invalid(&resource.group, &resource.kind, name, causes));
     }
-    raise_generation(&mut new, old, resource, target.subresource.as_deref());
-    wire::normalise_numbers(&mut new);
+    raise_generation(&mut new, old, resource, subresource);
+    storage_form(resource, &mut new);
+    apply::keep_times(&mut new, old);
     if new == *old {
         return Ok((live, false));
     }
@@ -308,6 +345,24 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     let event = pass.commit(update.verb, resource, key, Some(new));
     let stored = event.after.as_ref().expect("an update stores an object");
     Ok((list::view(resource, stored), false))
+}
+
+fn update_causes(new: &mut Value, old: &Value, target: &Target) -> Vec<Cause> {
+    let resource = &target.resource;
+    let subresource = target.subresource.as_deref();
+    let mut causes = meta::validate_update(new, old);
+    // The generic layer and the kind's own rules both check metadata, so each cause appears twice.
+    causes.extend(causes.clone());
+    if resource.custom.is_some() {
+        causes.extend(match subresource {
+            Some("status") => resource.schema().validate_status(new, old),
+            _ => resource.schema().validate(new, Some(old)),
+        });
+    }
+    if let Some(strategy) = &resource.strategy {
+        causes.extend(strategy.validate(new, Some(old), subresource));
+    }
+    causes
 }
 
 fn uid_conflict(target: &Target, wanted: &str, found: &str) -> Status {
@@ -351,6 +406,10 @@ fn check_revision(new: &mut Value, old: &Value, target: &Target) -> Outcome<()> 
 /// Keeps what this endpoint does not change: everything but status on `/status`, and status elsewhere (C1, C2).
 fn prepare_update(new: &mut Value, old: &Value, target: &Target) {
     let resource = &target.resource;
+    if target.subresource.as_deref() == Some("status") && resource.custom.is_none() {
+        put(new, "spec", old.get("spec").cloned());
+        return;
+    }
     if target.subresource.as_deref() == Some("status") {
         let status = new.get("status").cloned();
         let managed = new["metadata"].get("managedFields").cloned();

@@ -7,10 +7,11 @@ use super::reply::{Payload, Reply};
 use super::request::Target;
 use super::server::Pass;
 use super::table::Form;
-use super::{delete, discovery, list, patch, rest, watch};
+use super::{delete, discovery, list, patch, rbac, rest, watch};
 
 /// Answers one request.
 pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
+    rbac::authorize(pass)?;
     let path = pass.request.path.as_str();
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
         return Ok(Reply::new(200, Payload::Text("ok")));
@@ -21,6 +22,9 @@ pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
     // An answer that the client would not take is refused before anything happens.
     Form::negotiate(pass.request)?;
     let target = Target::resolve(&pass.state.resources, path)?;
+    if let Some(reply) = rbac::answer(pass, &target) {
+        return reply;
+    }
     let object = target.name.is_some();
     match (&pass.request.method, object) {
         (&Method::GET, true) => rest::get(pass, &target),

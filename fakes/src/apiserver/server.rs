@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::builtin;
 use super::client::Client;
 use super::errors::{Outcome, Status};
+use super::rbac::{self, Token, User};
 use super::reply::{Body, Payload, Reply, refusal};
 use super::request::{Query, Request};
 use super::resource::{Resource, Resources};
@@ -71,6 +72,8 @@ pub struct Config {
     pub authorization: Authorization,
     /// Controllers to run.
     pub controllers: Controllers,
+    /// Static bearer tokens (K1).
+    pub tokens: Vec<Token>,
 }
 
 impl Config {
@@ -81,6 +84,7 @@ impl Config {
             seed,
             authorization: Authorization::AlwaysAllow,
             controllers: Controllers { garbage_collector: true, namespaces: true, namespace_contents: true },
+            tokens: rbac::default_tokens(),
         }
     }
 }
@@ -145,6 +149,7 @@ impl Server {
         };
         let server = Server(Arc::new(Shared { config, state: Mutex::new(state) }));
         builtin::install(&server);
+        rbac::install(&server);
         server
     }
 
@@ -180,7 +185,11 @@ impl Server {
     fn answer(&self, request: &Request) -> http::Response<Body> {
         let mut state = self.state();
         let now = self.0.config.clock.now();
-        let mut pass = Pass { server: self, state: &mut state, request, now, warnings: Vec::new() };
+        let user = match rbac::authenticate(&self.0.config, &state, request) {
+            Ok(user) => user,
+            Err(status) => return refusal(&status, &[]),
+        };
+        let mut pass = Pass { server: self, state: &mut state, request, user, now, warnings: Vec::new() };
         let outcome = routes::answer(&mut pass);
         let warnings = std::mem::take(&mut pass.warnings);
         drop(state);
@@ -274,6 +283,8 @@ pub struct Pass<'a> {
     pub state: &'a mut State,
     /// The request.
     pub request: &'a Request,
+    /// Who asks.
+    pub user: User,
     /// Its time, read once.
     pub now: Timestamp,
     /// Warnings so far; shown with the answer, also with a refusal.

@@ -270,6 +270,11 @@ impl Store {
         self.tables.iter_mut()
     }
 
+    /// Objects of a resource in one namespace, or in all with an empty one.
+    pub fn objects<'a>(&'a self, id: &str, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<Stored>)> {
+        self.tables.get(id).into_iter().flat_map(move |table| super::list::in_namespace(&table.objects, namespace))
+    }
+
     /// One object by resource id, such as `namespaces`.
     pub fn get(&self, id: &str, namespace: &str, name: &str) -> Option<&Arc<Stored>> {
         self.tables.get(id)?.objects.get(&(namespace.to_owned(), name.to_owned()))

@@ -52,6 +52,11 @@ impl<A: ClusterApi> Election<A> {
                 Ok(true) => return,
                 Ok(false) => RETRY,
                 Err(ApiError::Throttled { after }) => after.max(RETRY),
+                Err(ApiError::Missing) => {
+                    let namespace = self.key.namespace.as_deref().unwrap_or_default();
+                    tracing::warn!("cannot take part in leader election: there is no namespace {namespace}");
+                    RETRY
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot take part in leader election");
                     RETRY

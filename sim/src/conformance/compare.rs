@@ -26,7 +26,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds another tally.
-    pub fn add(&mut self, other: &Tally) {
+    pub(super) fn add(&mut self, other: &Tally) {
         for (sum, more) in [
             (&mut self.steps, other.steps),
             (&mut self.l1, other.l1),
@@ -81,7 +81,7 @@ impl Difference {
 
 /// The verdict on one sequence.
 #[derive(Debug, Default)]
-pub struct Judged {
+pub(super) struct Judged {
     /// Counts.
     pub tally: Tally,
     /// The first difference at L1, L2 or L5.
@@ -91,7 +91,7 @@ pub struct Judged {
 }
 
 /// Compares.
-pub fn compare(sequence: &Sequence, normal: &Normal) -> Judged {
+pub(super) fn compare(sequence: &Sequence, normal: &Normal) -> Judged {
     let mut judged = Judged::default();
     for (index, step) in sequence.steps().iter().enumerate() {
         let mut expected = step["expect"].clone();

@@ -42,7 +42,7 @@ impl Sequence {
 ///
 /// # Errors
 /// Files that cannot be read and lines that are not JSON.
-pub fn load(path: &Path) -> Result<Vec<Sequence>, String> {
+pub(super) fn load(path: &Path) -> Result<Vec<Sequence>, String> {
     let text = text(path)?;
     let sequences = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
         let record: Value = serde_json::from_str(line).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -61,7 +61,7 @@ pub fn load(path: &Path) -> Result<Vec<Sequence>, String> {
 ///
 /// # Errors
 /// Files that cannot be read.
-pub fn definition(path: &Path) -> Result<Value, String> {
+pub(super) fn definition(path: &Path) -> Result<Value, String> {
     serde_yaml_ng::from_str(&text(path)?).map_err(|error| format!("{}: {error}", path.display()))
 }
 

@@ -14,11 +14,11 @@ use super::play::Played;
 
 /// Answers and streams in comparable form.
 #[derive(Debug)]
-pub struct Normal {
+pub(super) struct Normal {
     /// One per step, in the form of `expect`.
-    pub answers: Vec<Value>,
+    pub(super) answers: Vec<Value>,
     /// In the form of the record's `streams`.
-    pub streams: Vec<Value>,
+    pub(super) streams: Vec<Value>,
 }
 
 struct Patterns {
@@ -56,7 +56,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// Brings one run into comparable form.
-pub fn normalise(sequence: &Sequence, played: &Played) -> Normal {
+pub(super) fn normalise(sequence: &Sequence, played: &Played) -> Normal {
     let mut normaliser = Normaliser::new(sequence, played);
     let answers = sequence.steps().iter().zip(&played.answers).map(|(step, answer)| {
         let mut answer = normaliser.walk(answer);

@@ -25,20 +25,20 @@ const START: i64 = 1_767_225_600;
 
 /// What the server answered.
 #[derive(Debug, Default)]
-pub struct Played {
+pub(super) struct Played {
     /// The name of the run, to be hidden.
-    pub id: String,
+    pub(super) id: String,
     /// Per step what `expect` of the record shows, raw.
-    pub answers: Vec<Value>,
+    pub(super) answers: Vec<Value>,
     /// Per open stream: its step, its events, whether the server ended it.
-    pub streams: Vec<(usize, Vec<Value>, bool)>,
+    pub(super) streams: Vec<(usize, Vec<Value>, bool)>,
 }
 
 /// Plays one sequence on a runtime of its own.
 ///
 /// # Errors
 /// A step of the corpus that cannot be understood.
-pub fn play(sequence: &Sequence, crds: &[Value]) -> Result<Played, String> {
+pub(super) fn play(sequence: &Sequence, crds: &[Value]) -> Result<Played, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -55,7 +55,7 @@ pub fn play(sequence: &Sequence, crds: &[Value]) -> Result<Played, String> {
         config.controllers.garbage_collector = controllers;
         config.controllers.namespaces = controllers;
         config.controllers.namespace_contents = controllers;
-        if sequence.profile == "rbac" {
+        if matches!(sequence.profile.as_str(), "rbac" | "clients") {
             config.authorization = fakes::apiserver::Authorization::Rbac;
         }
         let server = Server::new(config);

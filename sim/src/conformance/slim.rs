@@ -27,7 +27,7 @@ const OPENAPI_PATHS: [&str; 5] = ["api", "apis", "api/v1", "apis/df.io", "apis/d
 static HASH: LazyLock<Regex> = LazyLock::new(|| Regex::new("hash=[0-9A-F]+").expect("a constant pattern"));
 
 /// Cuts one answer.
-pub fn slim(path: &str, media_type: &str, body: Value) -> Value {
+pub(super) fn slim(path: &str, media_type: &str, body: Value) -> Value {
     let path = path.split('?').next().unwrap_or_default();
     let kind = body["kind"].as_str().unwrap_or_default().to_owned();
     match path {

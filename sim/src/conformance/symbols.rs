@@ -12,25 +12,25 @@ static SYMBOL: LazyLock<Regex> =
 
 /// What symbols stand for in one run.
 #[derive(Debug, Default)]
-pub struct Symbols {
+pub(super) struct Symbols {
     /// The run's name: `$NS` or `$ID`.
-    pub id: String,
+    pub(super) id: String,
     /// `$ID` is used, and symbols are replaced inside texts and keys.
-    pub profile: bool,
+    pub(super) profile: bool,
     /// The answer to each step so far.
-    pub answers: Vec<Value>,
+    pub(super) answers: Vec<Value>,
     /// The ETag of each step so far.
-    pub etags: Vec<Option<String>>,
+    pub(super) etags: Vec<Option<String>>,
 }
 
 impl Symbols {
     /// Replaces symbols in a path.
-    pub fn path(&self, path: &str) -> String {
+    pub(super) fn path(&self, path: &str) -> String {
         if self.profile { self.text(path) } else { self.replace(&path.replace("$NS", &self.id), true) }
     }
 
     /// Replaces symbols in a body or header.
-    pub fn value(&self, value: &Value) -> Value {
+    pub(super) fn value(&self, value: &Value) -> Value {
         match value {
             Value::Object(fields) => {
                 let fields = fields.iter().map(|(key, value)| {

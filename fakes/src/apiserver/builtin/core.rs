@@ -55,7 +55,7 @@ pub(super) fn resources() -> Vec<Resource> {
                 "status.podIP",
                 "status.nominatedNodeName",
             ])
-            .ruled(Rules { status: "{}", prepare: pod::prepare, validate: pod::validate }),
+            .ruled(Rules { status: "{}", prepare: pod::prepare, complete: pod::complete, validate: pod::validate }),
         core("PodTemplate", "podtemplates", &[]),
         Resource {
             status: true,
@@ -83,6 +83,7 @@ pub(super) fn resources() -> Vec<Resource> {
             .ruled(Rules {
                 status: r#"{"loadBalancer":{}}"#,
                 prepare: super::service::prepare,
+                complete: super::service::complete,
                 validate: super::service::validate,
             }),
     ]

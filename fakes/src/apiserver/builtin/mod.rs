@@ -16,13 +16,25 @@ mod rules;
 mod service;
 mod workloads;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use serde_json::Value;
 
 use super::resource::Resource;
+use super::schema::Schema;
 
 /// Every built-in resource that is served.
 pub fn resources() -> Vec<Resource> {
     [core::resources(), workloads::resources(), access::resources(), cluster::resources()].concat()
+}
+
+/// The schema of a built-in kind, shared by all servers of the process.
+pub fn schema(resource: &Resource) -> Arc<Schema> {
+    static CACHE: Mutex<BTreeMap<String, Arc<Schema>>> = Mutex::new(BTreeMap::new());
+    let name = definitions::name_of(&resource.group, &resource.version, &resource.kind);
+    let mut cache = CACHE.lock().expect("no panic while a schema is read");
+    cache.entry(name).or_insert_with_key(|name| Arc::new(Schema::trusted(&definitions::structural(name)))).clone()
 }
 
 /// An object as it is stored: the two kinds of events are one (K7).

@@ -7,12 +7,14 @@ use crate::apiserver::resource::Strategy;
 pub(super) struct Namespaces;
 
 impl Strategy for Namespaces {
-    fn prepare(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
-        let name = new["metadata"]["name"].clone();
+    fn prepare(&self, new: &mut Value, _old: Option<&Value>, _subresource: Option<&str>) {
+        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = new["metadata"]["name"].clone();
+    }
+
+    fn complete(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
         match old {
             None => {
-                let finalizers = new["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
-                let mut finalizers = finalizers;
+                let mut finalizers = new["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
                 if !finalizers.contains(&json!("kubernetes")) {
                     finalizers.push(json!("kubernetes"));
                 }
@@ -25,6 +27,5 @@ impl Strategy for Namespaces {
             }
             Some(_) => {}
         }
-        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
     }
 }

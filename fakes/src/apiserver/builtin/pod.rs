@@ -5,10 +5,17 @@ use serde_json::{Value, json};
 use super::rules::{at, fill, items};
 use crate::apiserver::errors::Cause;
 
-/// A pod on its own: what its defaulting and the default admission plug-ins fill in. The projected token volume that the real
+/// Defaults of a pod on its own.
+pub(super) fn prepare(new: &mut Value, _old: Option<&Value>) {
+    at(new, "/spec", |pod| {
+        spec(pod);
+        fill(pod, "enableServiceLinks", json!(true));
+    });
+}
+
+/// What its strategy and the default admission plug-ins fill in. The projected token volume that the real
 /// ServiceAccount plug-in mounts is not modelled: nothing here runs containers.
-pub(super) fn prepare(new: &mut Value, old: Option<&Value>) {
-    at(new, "/spec", spec);
+pub(super) fn complete(new: &mut Value, old: Option<&Value>) {
     if old.is_some() || !new["spec"].is_object() {
         return;
     }
@@ -22,7 +29,6 @@ fn admit(pod: &mut Value) {
     let account = account.unwrap_or("default").to_owned();
     pod["serviceAccountName"] = json!(account);
     pod["serviceAccount"] = json!(account);
-    fill(pod, "enableServiceLinks", json!(true));
     fill(pod, "priority", json!(0));
     fill(pod, "preemptionPolicy", json!("PreemptLowerPriority"));
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {

@@ -16,24 +16,33 @@ pub(super) type Validate = fn(new: &Value, old: Option<&Value>) -> Vec<Cause>;
 pub(super) struct Rules {
     /// Status of a new object as JSON; empty when the kind has none.
     pub(super) status: &'static str,
-    /// Run on the main resource only.
+    /// What decoding and defaulting do. Run on the main resource only.
     pub(super) prepare: Prepare,
+    /// What the server adds by itself; nobody owns it. Run on the main resource only.
+    pub(super) complete: Prepare,
     /// Run on the main resource only.
     pub(super) validate: Validate,
 }
 
 /// No rules: start from here.
-pub(super) const RULES: Rules = Rules { status: "", prepare: |_, _| {}, validate: |_, _| Vec::new() };
+pub(super) const RULES: Rules =
+    Rules { status: "", prepare: |_, _| {}, complete: |_, _| {}, validate: |_, _| Vec::new() };
 
 impl Strategy for Rules {
     fn prepare(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
+        if subresource.is_none() {
+            (self.prepare)(new, old);
+        }
+    }
+
+    fn complete(&self, new: &mut Value, old: Option<&Value>, subresource: Option<&str>) {
         if subresource.is_some() {
             return;
         }
         if old.is_none() && !self.status.is_empty() {
             new["status"] = serde_json::from_str(self.status).expect("the tables hold JSON");
         }
-        (self.prepare)(new, old);
+        (self.complete)(new, old);
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>, subresource: Option<&str>) -> Vec<Cause> {

@@ -10,16 +10,38 @@ pub(super) fn prepare(new: &mut Value, old: Option<&Value>) {
         let number = port["port"].clone();
         fill(port, "targetPort", number);
     }
+    at(new, "/spec", |spec| {
+        if spec["type"] != "ExternalName" {
+            fill(spec, "internalTrafficPolicy", json!("Cluster"));
+        }
+        if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
+            fill(spec, "externalTrafficPolicy", json!("Cluster"));
+        }
+        if spec["type"] == "LoadBalancer" {
+            fill(spec, "allocateLoadBalancerNodePorts", json!(true));
+        }
+    });
+    // An update that leaves out what was allocated keeps it.
+    if let Some(old) = old.filter(|old| old["spec"]["type"] != "ExternalName")
+        && new["spec"]["type"] != "ExternalName"
+    {
+        at(new, "/spec", |spec| {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if let Some(value) = old["spec"].get(field) {
+                    fill(spec, field, value.clone());
+                }
+            }
+        });
+    }
+}
+
+/// Allocates the cluster address.
+pub(super) fn complete(new: &mut Value, _old: Option<&Value>) {
     if new["spec"]["type"] == "ExternalName" || !new["spec"].is_object() {
         return;
     }
     let mut own = address(new["metadata"]["uid"].as_str().unwrap_or_default());
     at(new, "/spec", |spec| {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if let Some(value) = old.and_then(|old| old["spec"].get(field)) {
-                fill(spec, field, value.clone());
-            }
-        }
         match spec["clusterIP"].as_str() {
             Some(given) if !given.is_empty() => own = given.to_owned(),
             _ => spec["clusterIP"] = json!(own),
@@ -27,13 +49,6 @@ pub(super) fn prepare(new: &mut Value, old: Option<&Value>) {
         fill(spec, "clusterIPs", json!([own]));
         fill(spec, "ipFamilies", json!(["IPv4"]));
         fill(spec, "ipFamilyPolicy", json!("SingleStack"));
-        fill(spec, "internalTrafficPolicy", json!("Cluster"));
-        if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
-            fill(spec, "externalTrafficPolicy", json!("Cluster"));
-        }
-        if spec["type"] == "LoadBalancer" {
-            fill(spec, "allocateLoadBalancerNodePorts", json!(true));
-        }
     });
 }
 

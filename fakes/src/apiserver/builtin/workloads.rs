@@ -19,7 +19,7 @@ pub(super) fn resources() -> Vec<Resource> {
         generation: Generation::Spec,
         ..Resource::builtin("batch", "v1", kind, plural, short)
     };
-    let workload = |status, prepare: Prepare| Rules { status, prepare, validate: validate_workload };
+    let workload = |status, prepare: Prepare| Rules { status, prepare, validate: validate_workload, ..RULES };
     vec![
         Resource::builtin("apps", "v1", "ControllerRevision", "controllerrevisions", &[]),
         apps("DaemonSet", "daemonsets", &["ds"]).in_all().ruled(workload(
@@ -66,10 +66,12 @@ pub(super) fn resources() -> Vec<Resource> {
                 ));
                 causes
             },
+            ..RULES
         }),
         batch("Job", "jobs", &[]).in_all().selectable(&["status.successful"]).ruled(Rules {
             status: "{}",
             prepare: prepare_job,
+            complete: complete_job,
             validate: validate_job,
         }),
         Resource {
@@ -131,10 +133,8 @@ fn validate_workload(new: &Value, old: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-/// A Job selects its pods by its uid unless it says otherwise.
-fn prepare_job(new: &mut Value, old: Option<&Value>) {
+fn prepare_job(new: &mut Value, _old: Option<&Value>) {
     pod::template(new, "/spec/template");
-    let (uid, name) = (new["metadata"]["uid"].clone(), new["metadata"]["name"].clone());
     at(new, "/spec", |spec| {
         if spec["completions"].is_null() && spec["parallelism"].is_null() {
             fill(spec, "completions", json!(1));
@@ -149,6 +149,13 @@ fn prepare_job(new: &mut Value, old: Option<&Value>) {
         ] {
             fill(spec, field, default);
         }
+    });
+}
+
+/// A Job selects its pods by its uid unless it says otherwise.
+fn complete_job(new: &mut Value, old: Option<&Value>) {
+    let (uid, name) = (new["metadata"]["uid"].clone(), new["metadata"]["name"].clone());
+    at(new, "/spec", |spec| {
         if old.is_none() && spec["manualSelector"] != true {
             let labels = json!({
                 "batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name, "controller-uid": uid, "job-name": name,
@@ -196,6 +203,7 @@ mod tests {
         let mut new = json!({"metadata": {"name": "d"}, "spec": {"strategy": {"type": "RollingUpdate"}, "selector": {"matchLabels": {"a": "b"}},
             "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x:1", "resources": {"limits": {"cpu": "1"}}}]}}}});
         strategy.prepare(&mut new, None, None);
+        strategy.complete(&mut new, None, None);
         assert_eq!(new["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
         let container = &new["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(
@@ -225,6 +233,7 @@ mod tests {
         let strategy = rules("jobs").strategy.expect("rules");
         let mut new = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "x"}]}}}});
         strategy.prepare(&mut new, None, None);
+        strategy.complete(&mut new, None, None);
         assert_eq!(new["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"], "u");
         assert_eq!(new["spec"]["template"]["metadata"]["labels"]["job-name"], "j");
         assert_eq!(strategy.validate(&new, None, None)[0].field, "spec.template.spec.restartPolicy");

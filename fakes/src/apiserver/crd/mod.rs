@@ -1,11 +1,13 @@
 //! CustomResourceDefinitions: which resources they serve, and their establishing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::errors::qualified;
 use super::resource::{ALL_VERBS, Custom, Generation, Resource};
+use super::schema::Schema;
 use super::server::{Server, State};
 use super::store::Event;
 
@@ -46,6 +48,7 @@ pub fn serve(state: &mut State, event: &Event) {
                 deprecation: None,
                 terminating: false,
             }),
+            compiled: Arc::new(Schema::trusted(&version["schema"]["openAPIV3Schema"])).into(),
             ..Resource::builtin(&group, &text(&version["name"]), &kind, &plural, &[])
         });
     }

@@ -1,0 +1,80 @@
+//! The seam to field ownership: what of a request counts for whom.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::apply::{self, ApplyError, ApplyRequest, Reset, UpdateRequest};
+use super::errors::{Cause, Details, Outcome, Status};
+use super::request::{Target, WriteOptions};
+use super::resource::Resource;
+use super::server::Pass;
+
+/// What a write through this endpoint cannot change, and so cannot own.
+fn reset(target: &Target) -> Reset<'static> {
+    let resource = &target.resource;
+    match target.subresource.as_deref() {
+        Some("status") if resource.custom.is_some() => Reset::AllBut(&["status"]),
+        Some("status") => Reset::Fields(&[&["spec"]]),
+        None if resource.status => Reset::Fields(&[&["status"]]),
+        _ => Reset::Nothing,
+    }
+}
+
+fn others(pass: &Pass<'_>, resource: &Resource) -> Vec<Arc<Resource>> {
+    let versions = pass.state.resources.versions(&resource.group, &resource.plural);
+    versions.filter(|other| other.version != resource.version).cloned().collect()
+}
+
+/// Runs `with` on the description of this write's target.
+fn described<T>(pass: &Pass<'_>, target: &Target, with: impl FnOnce(apply::Target<'_>) -> T) -> T {
+    let resource = &target.resource;
+    let others = others(pass, resource);
+    let other_versions: Vec<_> =
+        others.iter().map(|other| (other.api_version.as_str(), &**other.schema().root())).collect();
+    with(apply::Target {
+        api_version: &resource.api_version,
+        kind: &resource.kind,
+        schema: resource.schema().root(),
+        other_versions: &other_versions,
+        subresource: target.subresource.as_deref().unwrap_or_default(),
+        reset: reset(target),
+    })
+}
+
+/// Records in `new` who owns what after a create, a replacement or a patch.
+pub fn update(pass: &Pass<'_>, target: &Target, live: Option<&Value>, new: &mut Value, options: &WriteOptions) {
+    let now = pass.now;
+    described(pass, target, |target| {
+        apply::track_update(live, new, &UpdateRequest { manager: &options.manager, now, target });
+    });
+}
+
+/// Merges an applied body into the live object.
+///
+/// # Errors
+/// 400, 409, 500.
+pub fn apply(
+    pass: &Pass<'_>,
+    target: &Target,
+    live: Option<&Value>,
+    body: &Value,
+    options: &WriteOptions,
+) -> Outcome<Value> {
+    let now = pass.now;
+    let applied = described(pass, target, |target| {
+        let request = ApplyRequest { manager: &options.manager, force: options.force, now, target };
+        apply::apply(live, body, &request)
+    });
+    applied.map_err(|error| match error {
+        ApplyError::BadRequest(message) => Status::bad_request(message),
+        ApplyError::Internal(message) => Status::internal(message),
+        ApplyError::Conflict(ref conflicts) => {
+            let causes = conflicts
+                .iter()
+                .map(|conflict| Cause::new("FieldManagerConflict", conflict.field.clone(), conflict.message()));
+            let details = Details { causes: causes.collect(), ..Details::default() };
+            Status::new(409, "Conflict", error.to_string()).with_details(details)
+        }
+    })
+}
