@@ -237,6 +237,7 @@ pub fn delete_collection(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply>
     let selector = Selector::parse(&pass.request.query, resource)?;
     let revision = pass.state.store.revision();
     let table = pass.state.store.table(&resource.id);
+    table.refresh(revision);
     let selected: Vec<Arc<Stored>> = list::in_namespace(&table.objects, &target.namespace)
         .map(|(_, stored)| stored.clone())
         .filter(|stored| selector.matches(&stored.value))

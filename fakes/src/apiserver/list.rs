@@ -86,6 +86,8 @@ pub fn parse_revision_of_watch(text: Option<&str>) -> Outcome<Option<u64>> {
 enum At {
     /// The newest state.
     Latest,
+    /// The state of the watch cache, at least as new as this revision.
+    Cached(u64),
     /// Exactly this revision.
     Exact(u64),
 }
@@ -114,7 +116,10 @@ pub fn list(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     let latest = pass.state.store.revision();
     let table = pass.state.store.table(&resource.id);
     let (revision, snapshot) = match page.at {
-        At::Latest => (latest, None),
+        At::Latest => (table.refresh(latest), None),
+        // The cache holds every event already; only its revision lags behind.
+        At::Cached(revision) if revision <= table.cached() => (table.cached(), None),
+        At::Cached(_) => (table.refresh(latest), None),
         At::Exact(revision) if revision < table.compacted() => {
             return Err(expired(target, page.after.as_ref(), query.get("continue").is_some()));
         }
@@ -170,7 +175,7 @@ fn page(pass: &Pass<'_>, target: &Target) -> Outcome<Page> {
     check_reached(revision, pass.state.store.revision())?;
     let limited = query.get("limit").is_some_and(|text| text.parse::<i64>().is_ok_and(|limit| limit > 0));
     let exact = version_match == Some("Exact") || version_match.is_none() && limited && revision > 0;
-    Ok(Page { after: None, at: if exact { At::Exact(revision) } else { At::Latest } })
+    Ok(Page { after: None, at: if exact { At::Exact(revision) } else { At::Cached(revision) } })
 }
 
 fn check_match(version: Option<&str>, version_match: Option<&str>, token: Option<&str>) -> Outcome<()> {
@@ -197,9 +202,9 @@ fn check_match(version: Option<&str>, version_match: Option<&str>, token: Option
 
 fn token(revision: i64, last: &Key, namespace: &str) -> String {
     let start = if namespace.is_empty() && !last.0.is_empty() {
-        format!("{}/{}\u{0}", last.0, last.1)
+        format!("/{}/{}\u{0}", last.0, last.1)
     } else {
-        format!("{}\u{0}", last.1)
+        format!("/{}\u{0}", last.1)
     };
     let body = json!({ "v": "meta.k8s.io/v1", "rv": revision, "start": start });
     URL_SAFE_NO_PAD.encode(super::json::to_vec(&body))

@@ -3,14 +3,16 @@
 use serde_json::{Map, Value};
 
 use super::decode::{self, Parsed};
-use super::errors::{Cause, Outcome, Status};
+use super::errors::{Cause, Details, Outcome, Status};
 use super::json;
+use super::json_patch;
 use super::meta;
 use super::reply::{Payload, Reply};
 use super::request::{FieldValidation, Target, WriteOptions};
-use super::rest::{self, Update};
-use super::schema::Node;
+use super::resource::Resource;
+use super::rest::{self, Made, Update};
 use super::server::Pass;
+use super::strategic;
 use super::track;
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -46,11 +48,11 @@ pub fn patch(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         match media_type.as_str() {
             MERGE_PATCH => merge(&mut object, &body),
             JSON_PATCH => json_patch(&mut object, &body)?,
-            _ => strategic(&mut object, &body, resource.schema().root()),
+            _ => strategic::merge(&mut object, &body, resource.schema().root())?,
         }
         decode_patched(pass, target, &mut object, &duplicates, &options)?;
         rest::check_name(&object, target)?;
-        Ok(object)
+        Ok(object.into())
     })?;
     Ok(Reply::new(if created { 201 } else { 200 }, Payload::Object(resource.clone(), stored)))
 }
@@ -71,7 +73,7 @@ fn decode_patched(
             sent.sort_all_objects();
             let why = format!("strict decoding error: {}", problems.join(", "));
             let cause = Cause::invalid("patch", &Value::from(json::to_string(&sent)), why);
-            return Err(Status::invalid("", "", target.name.as_deref().unwrap_or_default(), vec![cause]));
+            return Err(Status::invalid("", "", "", vec![cause]));
         }
         _ => {}
     }
@@ -104,16 +106,11 @@ fn apply(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
             return Err(Status::conflict(&resource.group, &resource.plural, name, &why));
         }
         let mut object = track::apply(pass, target, live, &body, &options)?;
+        let empties = hidden_empties(resource, &object);
         decode::shape(resource, &mut object, true)?;
-        Ok(object)
+        Ok(Made { object, empties })
     })?;
     Ok(Reply::new(if created { 201 } else { 200 }, Payload::Object(resource.clone(), stored)))
-}
-
-/// Strategic merge: lists with a merge key merge item by item, new items in front (G4).
-fn strategic(target: &mut Value, patch: &Value, node: &Node) {
-    let _ = node;
-    merge(target, patch);
 }
 
 /// RFC 7386.
@@ -135,11 +132,31 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-fn json_patch(object: &mut Value, patch: &Value) -> Outcome<()> {
-    let rejected = || {
-        Status::new(422, "Invalid", "the server rejected our request due to an error in our request")
-            .with_details(Default::default())
+/// What an applied custom resource leaves in storage without ever showing it: the body is not decoded the way that others are.
+fn hidden_empties(resource: &Resource, object: &Value) -> Vec<String> {
+    let empty = |value: &Value| match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
     };
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|_| rejected())?;
-    json_patch::patch(object, &patch).map_err(|_| rejected())
+    let fields = object["metadata"].as_object().into_iter().flatten().filter(|(_, value)| resource.custom.is_some() && empty(value));
+    let mut names: Vec<String> = fields.map(|(name, _)| name.clone()).collect();
+    names.sort();
+    names
+}
+
+/// Largest number of operations.
+const OPERATIONS: usize = 10_000;
+
+fn json_patch(object: &mut Value, patch: &Value) -> Outcome<()> {
+    let Some(operations) = patch.as_array() else {
+        return Err(Status::bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
+    };
+    if operations.len() > OPERATIONS {
+        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {}", operations.len());
+        return Err(Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {message}")));
+    }
+    json_patch::apply(object, operations).map_err(|_| {
+        Status::new(422, "Invalid", "the server rejected our request due to an error in our request").with_details(Details::default())
+    })
 }

@@ -61,7 +61,7 @@ pub fn create(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     let options = WriteOptions::parse(pass.request, "CreateOptions", false)?;
     let object = decode::object(pass, resource, &options)?;
     check_namespace(&object, target)?;
-    let stored = create_object(pass, &Creation { target, options: &options, verb: "create", track: true }, object)?;
+    let stored = create_object(pass, &Creation { target, options: &options, verb: "create", track: true }, object.into())?;
     Ok(Reply::new(201, Payload::Object(resource.clone(), stored)))
 }
 
@@ -118,7 +118,8 @@ pub struct Creation<'a> {
 ///
 /// # Errors
 /// 403, 404, 409, 422, 500.
-pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, mut object: Value) -> Outcome<Arc<Stored>> {
+pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -> Outcome<Arc<Stored>> {
+    let Made { mut object, empties } = made;
     let target = creation.target;
     let resource = target.resource.clone();
     admit_namespace(pass, target, meta::text(&object, "name"), true)?;
@@ -172,8 +173,7 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, mut object: V
     let key = (target.namespace.clone(), name.clone());
     if let Some(existing) = pass.state.store.table(&resource.id).objects.get(&key) {
         let mut status = Status::already_exists(&resource.group, &resource.plural, &name);
-        // A dry run does not look at what exists more closely.
-        if meta::terminating(&existing.value) && !creation.options.dry_run {
+        if meta::terminating(&existing.value) {
             status.message = format!("object is being deleted: {}", status.message);
         }
         return Err(status);
@@ -182,7 +182,7 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, mut object: V
     if creation.options.dry_run {
         return Ok(Arc::new(Stored::new(object, 0, 0)));
     }
-    let event = pass.commit(creation.verb, &resource, key, Some(object));
+    let event = pass.commit_with(creation.verb, &resource, key, Some(object), empties);
     Ok(list::view(&resource, event.after.as_ref().expect("a create stores an object")))
 }
 
@@ -237,7 +237,7 @@ pub fn replace(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         create: target.resource.allow_create_on_update && target.subresource.is_none(),
         track: true,
     };
-    let (stored, created) = update_object(pass, &update, &mut |_, _| Ok(object.clone()))?;
+    let (stored, created) = update_object(pass, &update, &mut |_, _| Ok(object.clone().into()))?;
     Ok(Reply::new(if created { 201 } else { 200 }, Payload::Object(target.resource.clone(), stored)))
 }
 
@@ -280,8 +280,22 @@ pub struct Update<'a> {
     pub track: bool,
 }
 
+/// A new state of an object.
+pub struct Made {
+    /// The object.
+    pub object: Value,
+    /// See [`Stored::empties`].
+    pub empties: Vec<String>,
+}
+
+impl From<Value> for Made {
+    fn from(object: Value) -> Made {
+        Made { object, empties: Vec::new() }
+    }
+}
+
 /// Makes the new state from the live one (`None` when it is created).
-pub type Make<'a> = &'a mut dyn FnMut(&mut Pass<'_>, Option<&Value>) -> Outcome<Value>;
+pub type Make<'a> = &'a mut dyn FnMut(&mut Pass<'_>, Option<&Value>) -> Outcome<Made>;
 
 /// Changes one object; the flag tells a creation.
 ///
@@ -295,10 +309,10 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
         if !update.create {
             return Err(target.not_found());
         }
-        let mut object = make(pass, None)?;
-        meta::set(&mut object, "name", Some(json!(name)));
+        let mut made = make(pass, None)?;
+        meta::set(&mut made.object, "name", Some(json!(name)));
         let creation = Creation { target, options: update.options, verb: update.verb, track: update.track };
-        return create_object(pass, &creation, object).map(|stored| (stored, true));
+        return create_object(pass, &creation, made).map(|stored| (stored, true));
     };
     let live = list::view(resource, &existing);
     let old = &*live.value;
@@ -307,18 +321,19 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     {
         return Err(uid_conflict(target, uid, meta::text(old, "uid")));
     }
-    let mut new = make(pass, Some(old))?;
+    let Made { object: mut new, empties } = make(pass, Some(old))?;
     rbac::check_grant(pass, target, &new, Some(old))?;
     check_revision(&mut new, old, target)?;
     admit_namespace(pass, target, name, false)?;
     let subresource = target.subresource.as_deref();
-    prepare_update(&mut new, old, target);
     if let Some(strategy) = &resource.strategy {
         strategy.prepare(&mut new, Some(old), subresource);
     }
+    // Before anything is put back: a body that cannot be typed loses the whole record, even where only its status counts.
     if update.track {
         track::update(pass, target, Some(old), &mut new, update.options);
     }
+    prepare_update(&mut new, old, target);
     if let Some(strategy) = &resource.strategy {
         strategy.complete(&mut new, Some(old), subresource);
     }
@@ -329,7 +344,7 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     raise_generation(&mut new, old, resource, subresource);
     storage_form(resource, &mut new);
     apply::keep_times(&mut new, old);
-    if new == *old {
+    if new == *old && empties == existing.empties {
         return Ok((live, false));
     }
     let key: Key = (target.namespace.clone(), name.to_owned());
@@ -342,7 +357,7 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
         }
         return Ok((shown, false));
     }
-    let event = pass.commit(update.verb, resource, key, Some(new));
+    let event = pass.commit_with(update.verb, resource, key, Some(new), empties);
     let stored = event.after.as_ref().expect("an update stores an object");
     Ok((list::view(resource, stored), false))
 }

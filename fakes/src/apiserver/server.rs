@@ -16,7 +16,7 @@ use super::rbac::{self, Token, User};
 use super::reply::{Body, Payload, Reply, refusal};
 use super::request::{Query, Request};
 use super::resource::{Resource, Resources};
-use super::store::{Event, Key, Store};
+use super::store::{Content, Event, Key, Store};
 use super::table::Form;
 use super::{list, routes};
 
@@ -294,9 +294,21 @@ pub struct Pass<'a> {
 impl Pass<'_> {
     /// Stores an object or, with `None`, deletes it, and tells the hooks.
     pub fn commit(&mut self, verb: &'static str, resource: &Resource, key: Key, after: Option<Value>) -> Arc<Event> {
+        self.commit_with(verb, resource, key, after, Vec::new())
+    }
+
+    /// The same, leaving these fields of metadata empty in storage; see [`super::store::Stored::empties`].
+    pub fn commit_with(
+        &mut self,
+        verb: &'static str,
+        resource: &Resource,
+        key: Key,
+        after: Option<Value>,
+        empties: Vec<String>,
+    ) -> Arc<Event> {
         let schema_revision = resource.custom.as_ref().map_or(0, |custom| custom.schema_revision);
-        let after = after.map(|value| (builtin::stored_form(resource, value), schema_revision));
-        self.state.commit(&self.request.peer, verb, &resource.id, key, after, self.now)
+        let after = after.map(|value| Content { value: builtin::stored_form(resource, value), schema_revision, empties });
+        self.state.commit_content(&self.request.peer, verb, &resource.id, key, after, self.now)
     }
 }
 
@@ -309,6 +321,20 @@ impl State {
         id: &Arc<str>,
         key: Key,
         after: Option<(Value, u64)>,
+        now: Timestamp,
+    ) -> Arc<Event> {
+        let after = after.map(|(value, schema_revision)| Content::new(value, schema_revision));
+        self.commit_content(actor, verb, id, key, after, now)
+    }
+
+    /// The same with everything that storage holds.
+    pub fn commit_content(
+        &mut self,
+        actor: &str,
+        verb: &'static str,
+        id: &Arc<str>,
+        key: Key,
+        after: Option<Content>,
         now: Timestamp,
     ) -> Arc<Event> {
         let event = self.store.commit(id, key, after, now);

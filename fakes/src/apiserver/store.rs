@@ -28,6 +28,9 @@ pub struct Stored {
     pub revision: u64,
     /// Schema under which it was written; see [`super::resource::Custom::schema_revision`].
     pub schema_revision: u64,
+    /// Fields of metadata that are stored empty, although no answer shows them: an apply to a custom resource may leave some, and the
+    /// next write without them is not a no-op.
+    pub empties: Vec<String>,
     encoded: OnceLock<Encoded>,
 }
 
@@ -39,7 +42,7 @@ struct Encoded {
 impl Stored {
     /// A state; `value` carries the resourceVersion already.
     pub fn new(value: Value, revision: u64, schema_revision: u64) -> Stored {
-        Stored { value: Arc::new(value), revision, schema_revision, encoded: OnceLock::new() }
+        Stored { value: Arc::new(value), revision, schema_revision, empties: Vec::new(), encoded: OnceLock::new() }
     }
 
     /// The object as JSON, serialised once.
@@ -92,6 +95,23 @@ impl Stored {
     }
 }
 
+/// What a commit stores.
+pub struct Content {
+    /// The object; it gets its resourceVersion on commit.
+    pub value: Value,
+    /// See [`Stored::schema_revision`].
+    pub schema_revision: u64,
+    /// See [`Stored::empties`].
+    pub empties: Vec<String>,
+}
+
+impl Content {
+    /// An object without hidden parts.
+    pub fn new(value: Value, schema_revision: u64) -> Content {
+        Content { value, schema_revision, empties: Vec::new() }
+    }
+}
+
 /// Namespace (empty for cluster-wide objects) and name; the order of lists.
 pub type Key = (String, String);
 
@@ -141,6 +161,8 @@ pub struct Table {
     forgotten: u64,
     /// Largest revision that is gone from the history altogether.
     compacted: u64,
+    /// Revision that the watch cache knows it has reached.
+    cached: u64,
 }
 
 impl Table {
@@ -155,6 +177,7 @@ impl Table {
                 self.capacity = (self.capacity / 2).max(*RING.start());
             }
         }
+        self.cached = event.revision;
         self.events.push_back(event.clone());
         self.window += 1;
         while self.window > self.capacity {
@@ -201,6 +224,17 @@ impl Table {
             slot.closed.store(true, std::sync::atomic::Ordering::Relaxed);
             slot.waker.wake();
         }
+    }
+
+    /// Revision of the watch cache: of the last event, or of the last read that asked storage how far it is.
+    pub fn cached(&self) -> u64 {
+        self.cached
+    }
+
+    /// Brings the watch cache up to a revision, as a consistent read does, and returns it.
+    pub fn refresh(&mut self, revision: u64) -> u64 {
+        self.cached = self.cached.max(revision);
+        self.cached
     }
 
     /// Largest revision that a watch can no longer start from.
@@ -281,12 +315,13 @@ impl Store {
     }
 
     /// Stores or, with `None`, deletes an object. The new value gets the new resourceVersion.
-    pub fn commit(&mut self, id: &Arc<str>, key: Key, after: Option<(Value, u64)>, at: Timestamp) -> Arc<Event> {
+    pub fn commit(&mut self, id: &Arc<str>, key: Key, after: Option<Content>, at: Timestamp) -> Arc<Event> {
         self.revision += 1;
         let revision = self.revision;
-        let after = after.map(|(mut value, schema_revision)| {
-            value["metadata"]["resourceVersion"] = json!(revision.to_string());
-            Arc::new(Stored::new(value, revision, schema_revision))
+        let after = after.map(|mut content| {
+            content.value["metadata"]["resourceVersion"] = json!(revision.to_string());
+            let stored = Stored::new(content.value, revision, content.schema_revision);
+            Arc::new(Stored { empties: content.empties, ..stored })
         });
         let table = self.table(id);
         let before = match &after {

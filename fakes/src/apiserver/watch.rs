@@ -86,6 +86,10 @@ pub fn start(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         end: Box::pin(tokio::time::sleep_until(end)),
         bookmark: bookmarks.then(|| Box::pin(tokio::time::sleep_until(next_bookmark(now, end)))),
     };
+    if from.is_none() {
+        // The most recent state is asked for, so the cache asks storage how far it is.
+        table.refresh(current);
+    }
     let from = from.filter(|revision| *revision > 0);
     match (initial, from) {
         (Some(true), _) | (None, None) => {
