@@ -134,15 +134,27 @@ mod tests {
         for (patch, result) in [
             (json!([{"op": "test", "path": "/m/b", "value": null}]), Some(object.clone())),
             (json!([{"op": "test", "path": "/x/b", "value": null}]), None),
-            (json!([{"op": "replace", "path": "/m/b", "value": 2}]), Some(json!({"m": {"a": 1, "b": 2}, "l": [1, 2], "n": null}))),
+            (
+                json!([{"op": "replace", "path": "/m/b", "value": 2}]),
+                Some(json!({"m": {"a": 1, "b": 2}, "l": [1, 2], "n": null})),
+            ),
             (json!([{"op": "remove", "path": "/m/b"}]), None),
-            (json!([{"op": "add", "path": "/l/-", "value": 3}]), Some(json!({"m": {"a": 1}, "l": [1, 2, 3], "n": null}))),
-            (json!([{"op": "add", "path": "/l/2", "value": 3}]), Some(json!({"m": {"a": 1}, "l": [1, 2, 3], "n": null}))),
+            (
+                json!([{"op": "add", "path": "/l/-", "value": 3}]),
+                Some(json!({"m": {"a": 1}, "l": [1, 2, 3], "n": null})),
+            ),
+            (
+                json!([{"op": "add", "path": "/l/2", "value": 3}]),
+                Some(json!({"m": {"a": 1}, "l": [1, 2, 3], "n": null})),
+            ),
             (json!([{"op": "add", "path": "/l/3", "value": 3}]), None),
             (json!([{"op": "remove", "path": "/l/-1"}]), Some(json!({"m": {"a": 1}, "l": [1], "n": null}))),
             (json!([{"op": "replace", "path": "/n/x", "value": 1}]), None),
             (json!([{"op": "move", "from": "/m/a", "path": "/n"}]), Some(json!({"m": {}, "l": [1, 2], "n": 1}))),
-            (json!([{"op": "copy", "from": "/m/a", "path": "/l/0"}]), Some(json!({"m": {"a": 1}, "l": [1, 1, 2], "n": null}))),
+            (
+                json!([{"op": "copy", "from": "/m/a", "path": "/l/0"}]),
+                Some(json!({"m": {"a": 1}, "l": [1, 1, 2], "n": null})),
+            ),
             (json!([{"op": "become", "path": "/m"}]), None),
             (json!([{"op": "add", "path": "", "value": 1}]), None),
         ] {

@@ -106,7 +106,8 @@ fn apply(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
             return Err(Status::conflict(&resource.group, &resource.plural, name, &why));
         }
         let mut object = track::apply(pass, target, live, &body, &options)?;
-        let empties = hidden_empties(resource, &object);
+        // A subresource takes metadata from the stored object, as it was read.
+        let empties = if create { hidden_empties(resource, &object) } else { Vec::new() };
         decode::shape(resource, &mut object, true)?;
         Ok(Made { object, empties })
     })?;
@@ -139,7 +140,11 @@ fn hidden_empties(resource: &Resource, object: &Value) -> Vec<String> {
         Value::Object(fields) => fields.is_empty(),
         _ => false,
     };
-    let fields = object["metadata"].as_object().into_iter().flatten().filter(|(_, value)| resource.custom.is_some() && empty(value));
+    let fields = object["metadata"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| resource.custom.is_some() && empty(value));
     let mut names: Vec<String> = fields.map(|(name, _)| name.clone()).collect();
     names.sort();
     names
@@ -150,13 +155,17 @@ const OPERATIONS: usize = 10_000;
 
 fn json_patch(object: &mut Value, patch: &Value) -> Outcome<()> {
     let Some(operations) = patch.as_array() else {
-        return Err(Status::bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
+        return Err(Status::bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+        ));
     };
     if operations.len() > OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {}", operations.len());
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {}", operations.len());
         return Err(Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {message}")));
     }
     json_patch::apply(object, operations).map_err(|_| {
-        Status::new(422, "Invalid", "the server rejected our request due to an error in our request").with_details(Details::default())
+        Status::new(422, "Invalid", "the server rejected our request due to an error in our request")
+            .with_details(Details::default())
     })
 }

@@ -61,7 +61,8 @@ pub fn create(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     let options = WriteOptions::parse(pass.request, "CreateOptions", false)?;
     let object = decode::object(pass, resource, &options)?;
     check_namespace(&object, target)?;
-    let stored = create_object(pass, &Creation { target, options: &options, verb: "create", track: true }, object.into())?;
+    let stored =
+        create_object(pass, &Creation { target, options: &options, verb: "create", track: true }, object.into())?;
     Ok(Reply::new(201, Payload::Object(resource.clone(), stored)))
 }
 
@@ -343,7 +344,10 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     }
     raise_generation(&mut new, old, resource, subresource);
     storage_form(resource, &mut new);
-    apply::keep_times(&mut new, old);
+    // The comparison tells an empty field from a missing one.
+    if empties.is_empty() {
+        apply::keep_times(&mut new, old);
+    }
     if new == *old && empties == existing.empties {
         return Ok((live, false));
     }

@@ -307,7 +307,8 @@ impl Pass<'_> {
         empties: Vec<String>,
     ) -> Arc<Event> {
         let schema_revision = resource.custom.as_ref().map_or(0, |custom| custom.schema_revision);
-        let after = after.map(|value| Content { value: builtin::stored_form(resource, value), schema_revision, empties });
+        let after =
+            after.map(|value| Content { value: builtin::stored_form(resource, value), schema_revision, empties });
         self.state.commit_content(&self.request.peer, verb, &resource.id, key, after, self.now)
     }
 }

@@ -32,7 +32,12 @@ pub fn merge(target: &mut Value, patch: &Value, node: &Node) -> Outcome<()> {
     merge_map(fields, patch, Some(node), true)
 }
 
-fn merge_map(target: &mut Map<String, Value>, patch: &Map<String, Value>, node: Option<&Node>, root: bool) -> Outcome<()> {
+fn merge_map(
+    target: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    node: Option<&Node>,
+    root: bool,
+) -> Outcome<()> {
     match patch.get(DIRECTIVE).map(Value::as_str) {
         Some(Some("replace")) => {
             *target = patch.clone();
@@ -44,7 +49,9 @@ fn merge_map(target: &mut Map<String, Value>, patch: &Map<String, Value>, node: 
             return Ok(());
         }
         Some(Some("merge")) | None => {}
-        Some(found) => return Err(Status::bad_request(format!("unknown patch type found: {}", found.unwrap_or_default()))),
+        Some(found) => {
+            return Err(Status::bad_request(format!("unknown patch type found: {}", found.unwrap_or_default())));
+        }
     }
     if let Some(keys) = patch.get(RETAIN_KEYS).and_then(Value::as_array) {
         target.retain(|key, _| keys.iter().any(|kept| kept == key.as_str()));
@@ -72,7 +79,8 @@ fn merge_map(target: &mut Map<String, Value>, patch: &Map<String, Value>, node: 
             (_, other) => drop(target.insert(key.clone(), other.clone())),
         }
     }
-    let removals = patch.iter().filter_map(|(key, value)| Some((key.strip_prefix(DELETE_FROM_LIST)?, value.as_array()?)));
+    let removals =
+        patch.iter().filter_map(|(key, value)| Some((key.strip_prefix(DELETE_FROM_LIST)?, value.as_array()?)));
     for (key, removed) in removals {
         if let Some(Value::Array(items)) = target.get_mut(key) {
             items.retain(|item| !removed.contains(item));
@@ -96,7 +104,8 @@ fn merge_metadata(target: &mut Map<String, Value>, patch: &Map<String, Value>) -
 }
 
 fn strategy(field: Option<&Node>) -> Strategy<'_> {
-    let text = |name: &str| field.and_then(|field| field.extensions.get(name)).and_then(Value::as_str).unwrap_or_default();
+    let text =
+        |name: &str| field.and_then(|field| field.extensions.get(name)).and_then(Value::as_str).unwrap_or_default();
     let merges = text("x-kubernetes-patch-strategy").split(',').any(|part| part == "merge");
     match (merges, text("x-kubernetes-patch-merge-key")) {
         (false, _) => Strategy::Replace,
@@ -134,7 +143,10 @@ fn merge_list(
     let mut plain = Vec::new();
     for item in patch {
         let identity = item.get(key).ok_or_else(|| {
-            Status::bad_request(format!("map: {} does not contain declared merge key: {key}", super::json::to_string(item)))
+            Status::bad_request(format!(
+                "map: {} does not contain declared merge key: {key}",
+                super::json::to_string(item)
+            ))
         })?;
         let found = merged.iter().position(|known| known.get(key) == Some(identity));
         match (item[DIRECTIVE].as_str(), found) {
@@ -163,7 +175,8 @@ fn merge_list(
 fn ordered(merged: Vec<Value>, patch: &[Value], server: &[Value], key: Option<&str>) -> Vec<Value> {
     let identity = |item: &Value| key.map_or_else(|| item.clone(), |key| item[key].clone());
     let place = |list: &[Value], item: &Value| list.iter().position(|known| identity(known) == identity(item));
-    let (mut right, mut left): (Vec<Value>, Vec<Value>) = merged.into_iter().partition(|item| place(patch, item).is_some());
+    let (mut right, mut left): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| place(patch, item).is_some());
     right.sort_by_key(|item| place(patch, item));
     left.sort_by_key(|item| place(server, item));
     let mut out = Vec::with_capacity(left.len() + right.len());
@@ -198,7 +211,10 @@ mod tests {
         let pod = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}], "nodeSelector": {"x": "1"}}});
         let names = |value: &Value| {
             let containers = value["spec"]["containers"].as_array().cloned().unwrap_or_default();
-            containers.iter().map(|item| format!("{}{}", item["name"].as_str().unwrap_or(""), item["image"].as_str().unwrap_or(""))).collect::<Vec<_>>()
+            containers
+                .iter()
+                .map(|item| format!("{}{}", item["name"].as_str().unwrap_or(""), item["image"].as_str().unwrap_or("")))
+                .collect::<Vec<_>>()
         };
         for (containers, wanted) in [
             (json!([{"name": "c", "image": "2"}]), vec!["c2", "a1", "b1"]),
@@ -212,7 +228,10 @@ mod tests {
         let ordered = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "image": "3"}]}});
         assert_eq!(names(&merged(&pod, &ordered)), ["b1", "a3"]);
         let finalizers = json!({"metadata": {"finalizers": ["x/a", "x/b"], "labels": {"a": "1"}}});
-        let result = merged(&finalizers, &json!({"metadata": {"finalizers": ["x/c"], "$deleteFromPrimitiveList/finalizers": ["x/a"], "labels": {"b": "2"}}}));
+        let result = merged(
+            &finalizers,
+            &json!({"metadata": {"finalizers": ["x/c"], "$deleteFromPrimitiveList/finalizers": ["x/a"], "labels": {"b": "2"}}}),
+        );
         assert_eq!(result, json!({"metadata": {"finalizers": ["x/c", "x/b"], "labels": {"a": "1", "b": "2"}}}));
         let replaced = merged(&pod, &json!({"spec": {"nodeSelector": {"$patch": "replace", "y": "2"}}}));
         assert_eq!(replaced["spec"]["nodeSelector"], json!({"y": "2"}));

@@ -117,7 +117,12 @@ pub(super) fn compare(sequence: &Sequence, normal: &Normal) -> Judged {
         for (count, level) in counts.into_iter().zip(&levels) {
             *count += usize::from(level.is_none());
         }
-        let [l1, l2, l3, l4] = levels;
+        let [mut l1, l2, l3, l4] = levels;
+        if let Some(l1) = &mut l1 {
+            // A code alone says little.
+            l1.expected.push_str(&why(&expected));
+            l1.found.push_str(&why(&found));
+        }
         if judged.first.is_none() {
             judged.first = l1.clone().or_else(|| l2.clone());
         }
@@ -143,6 +148,10 @@ pub(super) fn compare(sequence: &Sequence, normal: &Normal) -> Judged {
         }
     }
     judged
+}
+
+fn why(answer: &Value) -> String {
+    answer["body"]["message"].as_str().map_or_else(String::new, |message| format!(" ({message})"))
 }
 
 fn is_refusal(body: &Value) -> bool {

@@ -130,7 +130,7 @@ pub(super) fn remove(value: &Value, fields: &Set<'_>, of: Type<'_>) -> Option<Va
                     Some(entry) if entry.member => continue,
                     Some(entry) => {
                         let of = map.field(name).map_or(Type::Deduced, |field| field.of);
-                        remove(value, &entry.below, of).unwrap_or(Value::Null)
+                        remove(value, &entry.below, of).unwrap_or_else(|| emptied(value))
                     }
                     None => value.clone(),
                 };
@@ -148,11 +148,16 @@ pub(super) fn remove(value: &Value, fields: &Set<'_>, of: Type<'_>) -> Option<Va
                 let entry = list.element(item).ok().and_then(|element| fields.get(&element));
                 match entry {
                     Some(entry) if entry.member => {}
-                    Some(entry) => out.push(remove(item, &entry.below, list.item()).unwrap_or(Value::Null)),
+                    Some(entry) => out.push(remove(item, &entry.below, list.item()).unwrap_or_else(|| emptied(item))),
                     None => out.push(item.clone()),
                 }
             }
             (!out.is_empty()).then_some(Value::Array(out))
         }
     }
+}
+
+/// A map or list that lost everything but is itself kept: its owner sees it empty, not null.
+fn emptied(value: &Value) -> Value {
+    if value.is_array() { Value::Array(Vec::new()) } else { Value::Object(Map::new()) }
 }
