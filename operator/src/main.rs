@@ -8,7 +8,7 @@ use operator::cluster_api::kube::connect;
 use operator::config::Config;
 use operator::runtime::clock::Clock;
 use operator::runtime::{self, Parts, health};
-use operator::telemetry::{JsonLines, Source};
+use operator::telemetry::{JsonLines, Source, log_panics};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::prelude::*;
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let clock = Clock::system();
     let lines = JsonLines::new(std::io::stderr(), clock.clone(), Source::default(), config.log_level);
     tracing_subscriber::registry().with(lines).init();
+    log_panics();
     // One thread is enough for what is mostly waiting, and keeps resident memory low.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

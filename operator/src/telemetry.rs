@@ -57,8 +57,7 @@ impl<W: Write> JsonLines<W> {
     }
 
     fn wanted(&self, target: &str, level: &Level) -> bool {
-        let ours = target.starts_with("operator") || target.starts_with("vworkspace_app_operator");
-        let least = match (ours, self.level) {
+        let least = match (ours(target), self.level) {
             (_, LogLevel::Error) => Level::ERROR,
             (false, _) | (true, LogLevel::Warn) => Level::WARN,
             (true, LogLevel::Info) => Level::INFO,
@@ -141,6 +140,15 @@ impl<W> JsonLines<W> {
         line.push('}');
         line
     }
+}
+
+/// Logs a panic by its place. Its text is left out unless it is a constant: it may quote what it was working on.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
+        let text = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("(text withheld)");
+        tracing::error!(place, panic = text, "a defect of this program");
+    }));
 }
 
 fn ours(target: &str) -> bool {

@@ -8,7 +8,7 @@
 //! postpone it: kube's debounce would wait for silence.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,6 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::watcher::{self, Event};
 use serde::Deserialize;
@@ -74,6 +73,9 @@ impl Own {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stub {
     metadata: ObjectMeta,
+    /// The object itself is gone; only what it left behind is looked at.
+    #[serde(skip)]
+    gone: bool,
 }
 
 impl Stub {
@@ -90,7 +92,19 @@ impl Stub {
                 annotations,
                 ..ObjectMeta::default()
             },
+            gone: false,
         }
+    }
+
+    /// A stub of an object that does not exist.
+    fn gone(namespace: &str, name: &str) -> Self {
+        let metadata =
+            ObjectMeta { name: Some(name.into()), namespace: Some(namespace.into()), ..ObjectMeta::default() };
+        Self { metadata, gone: true }
+    }
+
+    fn name(&self) -> (String, String) {
+        (self.metadata.namespace.clone().unwrap_or_default(), self.metadata.name.clone().unwrap_or_default())
     }
 
     /// Whether a HelmRelease of the same namespace without our label may belong to this instance.
@@ -132,12 +146,14 @@ impl kube::Resource for Stub {
     }
 }
 
-/// A wish to look at an object, from something that is not the object.
-pub type Wake = ObjectRef<Stub>;
-
-/// A wish to look at the object `namespace/name` of kind `own`.
-pub fn wake(own: Own, namespace: &str, name: &str) -> Wake {
-    ObjectRef::new_with(name, own).within(namespace)
+/// A wish to look at an object, from something that is not the object. The object need not exist: what it left behind
+/// may want looking at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wake {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// One pass over one key: observe, decide, act. `Ok` says when to look again although nothing changed.
@@ -174,12 +190,10 @@ pub async fn run<A: ClusterApi, P: Pass>(
 ) {
     let memory = Arc::new(Mutex::new(BTreeMap::new()));
     let reader = store.as_reader();
-    let trigger = trigger(api, own, store, Arc::clone(&memory), health);
-    let wakes = stream::unfold(wakes, |mut wakes| async move { Some((wakes.recv().await?, wakes)) });
+    let trigger = trigger(api, own, store, wakes, Arc::clone(&memory), health);
     let context = Arc::new(Loop { own, pass, memory });
     Controller::for_stream_with(trigger, reader, own)
         .with_config(Config::default().concurrency(workers))
-        .reconcile_on(wakes)
         .run(reconcile::<P>, |_, never, _| match *never {}, context)
         // An object that vanished between wake and pass is no error; every other outcome was logged by its pass.
         .for_each(|_| std::future::ready(()))
@@ -187,14 +201,12 @@ pub async fn run<A: ClusterApi, P: Pass>(
 }
 
 async fn reconcile<P: Pass>(stub: Arc<Stub>, context: Arc<Loop<P>>) -> Result<Action, Infallible> {
-    let namespace = stub.metadata.namespace.clone().unwrap_or_default();
-    let name = stub.metadata.name.clone().unwrap_or_default();
-    Ok(context.step(namespace, name).await.map_or_else(Action::await_change, Action::requeue))
+    Ok(context.step(stub.name(), stub.gone).await.map_or_else(Action::await_change, Action::requeue))
 }
 
 impl<P: Pass> Loop<P> {
     /// One pass, unless it comes too soon after the last. When to come back; `None` if there is nothing to come back to.
-    async fn step(&self, namespace: String, name: String) -> Option<Duration> {
+    async fn step(&self, (namespace, name): (String, String), gone: bool) -> Option<Duration> {
         let key = Key::namespaced(&self.own.kind(), &namespace, &name);
         let now = Instant::now();
         let (last, number) = {
@@ -229,6 +241,10 @@ impl<P: Pass> Loop<P> {
         .instrument(span)
         .await;
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if gone && matches!(result, Ok(None)) {
+            memory.remove(&(namespace, name));
+            return None;
+        }
         let Some(memory) = memory.get_mut(&(namespace, name)) else {
             // Deleted while we looked.
             return None;
@@ -267,18 +283,34 @@ fn reconcile_id(key: &Key, number: u64) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The main watch as a store writer and a trigger.
+/// The main watch and the wakes as a store writer and a trigger.
 fn trigger<A: ClusterApi>(
     api: &A,
     own: Own,
     store: Writer<Stub>,
+    wakes: mpsc::UnboundedReceiver<Wake>,
     memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
     health: Health,
 ) -> impl Stream<Item = Result<Stub, watcher::Error>> + Send + 'static {
-    let changes = api.watch(&own.kind(), &Scope::all(), Detail::Metadata);
-    let mut state = Trigger { own, store, memory, health, known: BTreeMap::new(), listed: None };
-    changes.flat_map(move |change| stream::iter(state.on(change).into_iter().map(Ok)))
+    let changes = api.watch(&own.kind(), &Scope::all(), Detail::Metadata).map(Input::Change);
+    let wakes = stream::unfold(wakes, |mut wakes| async move { Some((Input::Wake(wakes.recv().await?), wakes)) });
+    let mut state = Trigger::new(own, store, memory, health);
+    stream::select(changes, wakes).flat_map(move |input| {
+        let woken = match input {
+            Input::Change(change) => state.on(change),
+            Input::Wake(wake) => state.wake(wake),
+        };
+        stream::iter(woken.into_iter().map(Ok))
+    })
 }
+
+enum Input {
+    Change(Change),
+    Wake(Wake),
+}
+
+/// Objects that are gone and still looked at, at most; the oldest are forgotten first.
+const GONE: usize = 256;
 
 struct Trigger {
     own: Own,
@@ -289,9 +321,51 @@ struct Trigger {
     known: BTreeMap<(String, String), [u8; 8]>,
     /// While a list arrives: what it holds, and what to wake once the store holds it too.
     listed: Option<(BTreeSet<(String, String)>, Vec<Stub>)>,
+    /// Wakes that came before the first complete list.
+    early: Option<BTreeSet<(String, String)>>,
+    /// Objects that are gone, in the store only so that a pass can look at what they left behind.
+    gone: VecDeque<(String, String)>,
 }
 
 impl Trigger {
+    fn new(
+        own: Own,
+        store: Writer<Stub>,
+        memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+        health: Health,
+    ) -> Self {
+        let (known, early) = (BTreeMap::new(), Some(BTreeSet::new()));
+        Self { own, store, memory, health, known, listed: None, early, gone: VecDeque::new() }
+    }
+
+    fn wake(&mut self, Wake { namespace, name }: Wake) -> Vec<Stub> {
+        let name = (namespace, name);
+        if let Some(early) = &mut self.early {
+            early.insert(name);
+            return Vec::new();
+        }
+        vec![if self.known.contains_key(&name) { self.stub(&name) } else { self.vanished(name) }]
+    }
+
+    fn stub(&self, (namespace, name): &(String, String)) -> Stub {
+        // Only its name matters: the store holds the object.
+        Stub { gone: false, ..Stub::gone(namespace, name) }
+    }
+
+    fn vanished(&mut self, name: (String, String)) -> Stub {
+        let stub = Stub::gone(&name.0, &name.1);
+        if !self.gone.contains(&name) {
+            if self.gone.len() >= GONE
+                && let Some((namespace, name)) = self.gone.pop_front()
+            {
+                self.store.apply_watcher_event(&Event::Delete(Stub::gone(&namespace, &name)));
+            }
+            self.gone.push_back(name);
+        }
+        self.store.apply_watcher_event(&Event::Apply(stub.clone()));
+        stub
+    }
+
     fn on(&mut self, change: Change) -> Vec<Stub> {
         match change {
             Change::Reset => {
@@ -312,23 +386,34 @@ impl Trigger {
                 Vec::new()
             }
             Change::Synced => {
-                self.store.apply_watcher_event(&Event::InitDone);
-                self.health.synced(self.own.controller());
-                let Some((names, wakes)) = self.listed.take() else { return Vec::new() };
+                let Some((names, mut wakes)) = self.listed.take() else { return Vec::new() };
+                self.gone.retain(|name| !names.contains(name));
+                // What vanished while nobody watched is looked at once more, like what was seen to go.
+                let vanished: Vec<_> = self.known.keys().filter(|name| !names.contains(*name)).cloned().collect();
                 self.known.retain(|name, _| names.contains(name));
                 self.memory.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
+                for (namespace, name) in &self.gone {
+                    self.store.apply_watcher_event(&Event::InitApply(Stub::gone(namespace, name)));
+                }
+                self.store.apply_watcher_event(&Event::InitDone);
+                self.health.synced(self.own.controller());
+                let early = self.early.take().unwrap_or_default();
+                let early = early.into_iter().filter(|name| !names.contains(name));
+                for name in early.chain(vanished).collect::<Vec<_>>() {
+                    wakes.push(self.vanished(name));
+                }
                 wakes
             }
             Change::Applied(object) => {
                 let stub = Stub::of(&object);
+                self.gone.retain(|gone| *gone != name(&object));
                 self.store.apply_watcher_event(&Event::Apply(stub.clone()));
                 if self.news(&object) { vec![stub] } else { Vec::new() }
             }
             Change::Deleted(object) => {
-                self.store.apply_watcher_event(&Event::Delete(Stub::of(&object)));
                 self.known.remove(&name(&object));
                 self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&name(&object));
-                Vec::new()
+                vec![self.vanished(name(&object))]
             }
             Change::Interrupted(error) => {
                 self.health.interrupted(self.own.controller(), &error);
@@ -373,10 +458,7 @@ pub struct Stubs(Store<Stub>);
 impl Stubs {
     /// Namespace and name of those that `which` selects, in order: the store iterates in hash order.
     pub fn select(&self, which: impl Fn(&Stub) -> bool) -> BTreeSet<(String, String)> {
-        let name = |stub: &Stub| {
-            (stub.metadata.namespace.clone().unwrap_or_default(), stub.metadata.name.clone().unwrap_or_default())
-        };
-        self.0.state().iter().filter(|stub| which(stub)).map(|stub| name(stub)).collect()
+        self.0.state().iter().filter(|stub| !stub.gone && which(stub)).map(|stub| stub.name()).collect()
     }
 }
 
@@ -438,14 +520,7 @@ mod tests {
 
     fn trigger() -> Trigger {
         let (_, store) = store(Own::ApplicationInstance);
-        Trigger {
-            own: Own::ApplicationInstance,
-            store,
-            memory: Arc::default(),
-            health: Health::default(),
-            known: BTreeMap::new(),
-            listed: None,
-        }
+        Trigger::new(Own::ApplicationInstance, store, Arc::default(), Health::default())
     }
 
     #[test]
@@ -461,13 +536,42 @@ mod tests {
             assert_eq!(trigger.on(change).len(), 0);
         }
         assert_eq!(trigger.on(Change::Applied(object(|object| object["metadata"]["generation"] = json!(2)))).len(), 1);
-        for change in [Change::Reset, Change::Synced] {
-            assert_eq!(trigger.on(change).len(), 0);
+    }
+
+    fn wake(name: &str) -> Wake {
+        Wake { namespace: "shop".into(), name: name.into() }
+    }
+
+    #[test]
+    fn what_is_gone_is_looked_at_once_more() {
+        let mut trigger = trigger();
+        let reader = trigger.store.as_reader();
+        assert_eq!(trigger.wake(wake("crm")).len(), 0, "nobody knows yet whether it exists");
+        assert_eq!(trigger.wake(wake("left")).len(), 0);
+        let woken: Vec<_> = [Change::Reset, Change::Listed(object(|_| {})), Change::Synced]
+            .into_iter()
+            .flat_map(|change| trigger.on(change))
+            .map(|stub| (stub.name().1, stub.gone))
+            .collect();
+        assert_eq!(woken, [("crm".into(), false), ("left".into(), true)]);
+        assert_eq!(trigger.wake(wake("crm")).iter().map(|stub| stub.gone).collect::<Vec<_>>(), [false]);
+        assert_eq!(
+            trigger.on(Change::Deleted(object(|_| {}))).iter().map(|stub| stub.gone).collect::<Vec<_>>(),
+            [true]
+        );
+        assert_eq!(reader.len(), 2, "both can be looked at");
+        assert_eq!(Stubs(reader.clone()).select(|_| true).len(), 0, "and neither counts as there");
+        assert_eq!(
+            trigger.on(Change::Applied(object(|_| {}))).iter().map(|stub| stub.gone).collect::<Vec<_>>(),
+            [false]
+        );
+        let vanished: Vec<_> =
+            [Change::Reset, Change::Synced].into_iter().flat_map(|change| trigger.on(change)).collect();
+        assert_eq!(vanished.iter().map(|stub| (stub.name().1, stub.gone)).collect::<Vec<_>>(), [("crm".into(), true)]);
+        for number in 0..1_000 {
+            trigger.wake(wake(&format!("n{number}")));
         }
-        assert!(reader.is_empty());
-        assert_eq!(trigger.on(Change::Applied(object(|_| {}))).len(), 1, "a new object of the same shape");
-        assert_eq!(trigger.on(Change::Deleted(object(|_| {}))).len(), 0);
-        assert!(reader.is_empty());
+        assert_eq!(reader.len(), GONE);
     }
 
     struct Scripted(Mutex<Vec<Result<Option<Duration>, Failure>>>);
@@ -490,7 +594,7 @@ mod tests {
     }
 
     async fn step(looped: &Loop<Scripted>) -> f64 {
-        looped.step("shop".into(), "crm".into()).await.expect("a time to come back").as_secs_f64()
+        looped.step(("shop".into(), "crm".into()), false).await.expect("a time to come back").as_secs_f64()
     }
 
     async fn sleep(seconds: u64) {

@@ -3,50 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::controllers::Pass;
-use crate::cluster_api::{ApiError, Caps, ClusterApi, Key};
-use crate::reconcile::Plan;
+use super::settings::SettingsReader;
+use crate::cluster_api::{ApiError, ClusterApi, Key};
 use crate::reconcile::act::{Failure, act};
 use crate::reconcile::permit::Permits;
 
 /// What a pass needs.
 pub(super) struct InstancePass<A> {
-    api: Arc<A>,
-    clock: Clock,
-    permits: Permits,
-    caps: watch::Receiver<Arc<Caps>>,
-    refresh: Arc<Notify>,
-}
-
-impl<A: ClusterApi> InstancePass<A> {
-    pub(super) fn new(
-        api: Arc<A>,
-        clock: Clock,
-        permits: Permits,
-        caps: watch::Receiver<Arc<Caps>>,
-        refresh: Arc<Notify>,
-    ) -> Self {
-        Self { api, clock, permits, caps, refresh }
-    }
+    pub(super) api: Arc<A>,
+    pub(super) settings: SettingsReader<A>,
+    pub(super) clock: Clock,
+    pub(super) permits: Permits,
+    /// Asks for discovery.
+    pub(super) refresh: Arc<Notify>,
 }
 
 impl<A: ClusterApi> Pass for InstancePass<A> {
     async fn pass(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Duration>, Failure> {
-        let _ = (&self.clock, &self.caps, last);
-        // observe and decide of the loop are not there yet.
-        let plan = match self.api.get(key).await.map_err(Failure::Observe)? {
-            Some(_) => Plan::idle("observed"),
-            None => Plan::idle("gone"),
+        let settings = self.settings.read().await.map_err(Failure::Observe)?;
+        let _ = (settings, last, self.clock.now());
+        let Some(_snapshot) = self.api.get(key).await.map_err(Failure::Observe)? else {
+            tracing::debug!("gone");
+            return Ok(None);
         };
+        let plan = crate::reconcile::Plan::idle("observed");
+        tracing::debug!(why = %plan.why, effects = plan.effects.len(), "decided");
         let result = act(&*self.api, &self.permits, &plan).await;
         if let Err(Failure::Effect { error: ApiError::Unserved { .. } | ApiError::Refused { .. }, .. }) = &result {
             // A kind that is gone, or a field the schema does not declare: what we know of the server may be old.
             self.refresh.notify_one();
         }
-        tracing::debug!(why = %plan.why, effects = plan.effects.len(), "pass");
         result.map(|()| plan.wake)
     }
 }

@@ -35,6 +35,7 @@ pub mod health;
 mod instance;
 pub mod lease;
 pub mod retry;
+mod settings;
 mod watches;
 
 /// What a process is made of. Everything that reaches outside is in here.
@@ -145,10 +146,23 @@ fn start(
     let (store, writer) = controllers::store(own);
     let (wakes, woken) = mpsc::unbounded_channel();
     health.expected(own.controller());
-    let watches =
-        watches::Watches::new(Arc::clone(api), caps.clone(), Arc::clone(refresh), store, wakes, health.clone());
-    let pass =
-        instance::InstancePass::new(Arc::clone(api), clock.clone(), permits.clone(), caps.clone(), Arc::clone(refresh));
+    let forget = settings::Forget::default();
+    let watches = watches::Watches::new(
+        Arc::clone(api),
+        caps.clone(),
+        Arc::clone(refresh),
+        forget.clone(),
+        store,
+        wakes,
+        health.clone(),
+    );
+    let pass = instance::InstancePass {
+        api: Arc::clone(api),
+        settings: settings::SettingsReader::new(Arc::clone(api), caps.clone(), &config.identity, forget),
+        clock: clock.clone(),
+        permits: permits.clone(),
+        refresh: Arc::clone(refresh),
+    };
     let (api, health, mut caps, workers) = (Arc::clone(api), health.clone(), caps.clone(), config.workers);
     tasks.spawn("watches", watches.run());
     tasks.spawn("applicationinstance controller", async move {
@@ -188,7 +202,7 @@ impl Tasks {
     }
 }
 
-/// Without the panic's text: it may quote what it was working on. The panic hook has written it to stderr.
+/// Without the panic's text: it may quote what it was working on. The hook has logged its place.
 fn reason(error: JoinError) -> &'static str {
     if error.is_panic() { "it panicked" } else { "it was cancelled" }
 }

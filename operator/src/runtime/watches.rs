@@ -14,8 +14,9 @@ use futures::stream::{AbortHandle, BoxStream, SelectAll, abortable};
 use futures::{StreamExt, stream};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::controllers::{Own, Stub, Stubs, Wake, wake};
+use super::controllers::{Stub, Stubs, Wake};
 use super::health::Health;
+use super::settings::Forget;
 use crate::api::{self, label};
 use crate::cluster_api::{Caps, Change, ClusterApi, Detail, Kind, Object, Scope};
 
@@ -65,6 +66,7 @@ pub(super) struct Watches<A> {
     api: Arc<A>,
     caps: watch::Receiver<Arc<Caps>>,
     refresh: Arc<Notify>,
+    forget: Forget,
     store: Stubs,
     wakes: mpsc::UnboundedSender<Wake>,
     health: Health,
@@ -82,11 +84,13 @@ pub(super) struct Watches<A> {
 }
 
 impl<A: ClusterApi> Watches<A> {
-    /// Wakes objects in `store` through `wakes`; asks for discovery through `refresh`.
+    /// Wakes objects in `store` through `wakes`; asks for discovery through `refresh`, makes settings forgotten through
+    /// `forget`.
     pub(super) fn new(
         api: Arc<A>,
         caps: watch::Receiver<Arc<Caps>>,
         refresh: Arc<Notify>,
+        forget: Forget,
         store: Stubs,
         wakes: mpsc::UnboundedSender<Wake>,
         health: Health,
@@ -95,6 +99,7 @@ impl<A: ClusterApi> Watches<A> {
             api,
             caps,
             refresh,
+            forget,
             store,
             wakes,
             health,
@@ -271,6 +276,7 @@ impl<A: ClusterApi> Watches<A> {
             }
         };
         if news {
+            self.forget.forget();
             self.wake_all(|_| true);
         }
     }
@@ -323,7 +329,7 @@ impl<A: ClusterApi> Watches<A> {
 
     fn wake(&self, namespace: &str, name: &str) {
         // The receiver ends only together with this loop.
-        let _ = self.wakes.send(wake(Own::ApplicationInstance, namespace, name));
+        let _ = self.wakes.send(Wake { namespace: namespace.into(), name: name.into() });
     }
 
     fn wake_all(&self, namespaces: impl Fn(&str) -> bool) {
@@ -359,7 +365,7 @@ mod tests {
     use futures::channel::mpsc::UnboundedSender;
     use serde_json::{Value, json};
 
-    use super::super::controllers::{insert_for_test, store};
+    use super::super::controllers::{Own, insert_for_test, store};
     use super::*;
     use crate::cluster_api::MockClusterApi;
 
@@ -405,7 +411,8 @@ mod tests {
                 );
             }
             let health = Health::default();
-            let watches = Watches::new(Arc::new(api), known, Arc::new(Notify::new()), stubs, out, health.clone());
+            let watches =
+                Watches::new(Arc::new(api), known, Arc::default(), Forget::default(), stubs, out, health.clone());
             let mut task = tokio::task::JoinSet::new();
             task.spawn(async move {
                 let _writer = writer;

@@ -170,10 +170,13 @@ where
 }
 
 /// kube's watcher relists when the *stream* says 410. It would repeat a watch whose *start* is refused for ever from the
-/// same place: 410, or a resourceVersion the server does not understand after it was restored from a backup.
+/// same place: 410, or a resourceVersion the server does not understand after it was restored from a backup. After a
+/// refusal of access or of the kind it lists too, because only a new list tells that the watch is whole again.
 fn lost_its_place(error: &watcher::Error) -> bool {
     match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 400 | 404 | 410 | 500),
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            matches!(status.code, 400 | 401 | 403 | 404 | 410 | 500)
+        }
         _ => false,
     }
 }
