@@ -58,7 +58,6 @@ fn record_known(corpus: &str, report: &Report) {
 }
 
 #[test]
-#[ignore = "apply and schemas are not in yet"]
 fn golden_gate() {
     let report = report("golden.jsonl.gz", true);
     assert_eq!(report.agreeing, report.sequences);
