@@ -1,0 +1,118 @@
+//! Text of other controllers, made fit for a condition message: nothing secret, nothing that changes from one retry to the
+//! next (contract §6.5).
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant pattern compiles")
+}
+
+/// In this order: what protects secrets comes first, what removes numbers last.
+static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    [
+        (r"-----BEGIN [A-Z0-9 ]+-----(?s:.*?)(?:-----END [A-Z0-9 ]+-----|$)", "[REDACTED]"),
+        (r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]+@", "$1"),
+        (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", "$1 [REDACTED]"),
+        (
+            r#"(?i)\b([A-Za-z0-9_.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*)(?:"[^"]*"|'[^']*'|[^\s,;)}\]]+)"#,
+            "$1[REDACTED]",
+        ),
+        (r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?\b", "<time>"),
+        (r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b", "<id>"),
+        (r"\b0x[0-9a-fA-F]{6,}\b", "<id>"),
+        (r"\[[0-9a-fA-F:]*:[0-9a-fA-F:.]*\](?::\d{1,5})?", "<address>"),
+        (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?::\d{1,5})?\b", "<address>"),
+        (r"\b([A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*):\d{2,5}\b", "$1"),
+        (r"\b\d+(?:\.\d+)?(?:h|m|s|ms|µs|us|ns)(?:\d+(?:\.\d+)?(?:m|s|ms))*\b", "<duration>"),
+        (r"\b\d+ (attempt|retr|failure|time)", "<n> $1"),
+        (r"\b(attempt|retry|try)(s?:?) #?\d+", "$1$2 <n>"),
+        (r"([A-Za-z0-9-]+/[A-Za-z0-9.-]+)\.v\d+\b", "$1"),
+        (r"[\s\x00-\x1f]+", " "),
+    ]
+    .into_iter()
+    .map(|(rule, with)| (pattern(rule), with))
+    .collect()
+});
+
+/// Longest text looked at; the rest is dropped.
+const BYTES_MAX: usize = 8192;
+
+/// The text without secrets, addresses, times, counters and line breaks.
+pub fn stable(text: &str) -> String {
+    let mut end = text.len().min(BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut text = text[..end].to_string();
+    for (rule, with) in RULES.iter() {
+        text = rule.replace_all(&text, *with).into_owned();
+    }
+    text.trim().to_string()
+}
+
+/// `Reason: message`, the form in which an engine is quoted.
+pub fn quote(reason: &str, message: &str) -> String {
+    match (reason.is_empty(), stable(message)) {
+        (true, message) => message,
+        (false, message) if message.is_empty() => reason.to_string(),
+        (false, message) => format!("{reason}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_between_retries_is_gone() {
+        let pairs = [
+            ("dial tcp 10.0.3.7:443: i/o timeout", "dial tcp 10.99.0.1:8443: i/o timeout"),
+            ("Get \"http://source-controller:80/x\": EOF", "Get \"http://source-controller:9090/x\": EOF"),
+            ("Failed to upgrade after 1 attempt(s)", "Failed to upgrade after 12 attempt(s)"),
+            ("retrying after 5m0s", "retrying after 4m57.2s"),
+            ("rollback to org-a/files.v3 with chart x@1.2.3", "rollback to org-a/files.v17 with chart x@1.2.3"),
+            ("at 2026-01-02T03:04:05Z failed", "at 2026-02-02T03:04:05.123+00:00 failed"),
+            ("request 8f14e45f-ceea-467f-a9d1-1f2c3d4e5f60", "request 11111111-ceea-467f-a9d1-1f2c3d4e5f60"),
+            ("dial [fd00::1]:443", "dial [fd00:1::2]:80"),
+        ];
+        for (one, other) in pairs {
+            assert_eq!(stable(one), stable(other));
+        }
+    }
+
+    #[test]
+    fn what_matters_stays() {
+        for text in [
+            "chart nextcloud@6.6.0+5f2c9d0a1b2c is broken",
+            "no 'acme' chart with version matching '9.9.9' found",
+            "Deployment org-a/files: spec.replicas: Invalid value",
+        ] {
+            assert_eq!(stable(text), text);
+        }
+        assert_eq!(quote("UpgradeFailed", "a\nb"), "UpgradeFailed: a b");
+        assert_eq!(quote("", "a"), "a");
+        assert_eq!(quote("Failed", ""), "Failed");
+    }
+
+    #[test]
+    fn no_secret_passes() {
+        for text in [
+            "values: adminPassword=hunter2 is too short",
+            "clientSecret: \"hunter2 with spaces\"",
+            "Authorization: hunter2",
+            "token 'x': Bearer hunter2hunter2",
+            "get https://user:hunter2@registry.example/v2",
+            "key -----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
+            "cut -----BEGIN PRIVATE KEY-----\nhunter2",
+        ] {
+            assert!(!stable(text).contains("hunter2"), "{}", stable(text));
+        }
+    }
+
+    #[test]
+    fn huge_text_is_cut_at_a_character() {
+        assert!(stable(&"ü".repeat(100_000)).len() <= BYTES_MAX);
+    }
+}
