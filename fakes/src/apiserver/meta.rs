@@ -177,6 +177,35 @@ pub fn set(object: &mut Value, field: &str, value: Option<Value>) {
     }
 }
 
+/// Puts keys in the order in which the real server prints them: fields of ObjectMeta for built-in kinds, sorted for
+/// custom resources.
+pub fn arrange(object: &mut Value, custom: bool) {
+    if custom {
+        sort(object);
+        return;
+    }
+    let place = |key: &String| FIELDS.iter().position(|field| field == key).unwrap_or(FIELDS.len());
+    let metadata = map(object);
+    if !metadata.keys().is_sorted_by_key(place) {
+        let mut fields: Vec<(String, Value)> = std::mem::take(metadata).into_iter().collect();
+        fields.sort_by_key(|(key, _)| place(key));
+        metadata.extend(fields);
+    }
+}
+
+fn sort(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if !fields.keys().is_sorted() {
+                fields.sort_keys();
+            }
+            fields.values_mut().for_each(sort);
+        }
+        Value::Array(items) => items.iter_mut().for_each(sort),
+        _ => {}
+    }
+}
+
 /// The finalizers.
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str)

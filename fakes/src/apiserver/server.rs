@@ -18,7 +18,7 @@ use super::request::{Query, Request};
 use super::resource::{Resource, Resources};
 use super::store::{Content, Event, Key, Store};
 use super::table::Form;
-use super::{list, routes};
+use super::{list, meta, routes};
 
 /// Largest request body (J4).
 const BODY_BYTES: usize = 3 * 1024 * 1024;
@@ -307,8 +307,11 @@ impl Pass<'_> {
         empties: Vec<String>,
     ) -> Arc<Event> {
         let schema_revision = resource.custom.as_ref().map_or(0, |custom| custom.schema_revision);
-        let after =
-            after.map(|value| Content { value: builtin::stored_form(resource, value), schema_revision, empties });
+        let after = after.map(|value| {
+            let mut value = builtin::stored_form(resource, value);
+            meta::arrange(&mut value, resource.custom.is_some());
+            Content { value, schema_revision, empties }
+        });
         self.state.commit_content(&self.request.peer, verb, &resource.id, key, after, self.now)
     }
 }

@@ -163,10 +163,11 @@ fn at_level(level: u8, answer: &Value) -> Value {
     let body = &answer["body"];
     match level {
         1 => {
-            let codes =
-                answer["state"].as_object().into_iter().flatten().map(|(path, list)| json!([path, list["code"]]));
+            let state = answer["state"].as_object().into_iter().flatten();
+            let codes: std::collections::BTreeMap<&String, &Value> =
+                state.map(|(path, list)| (path, &list["code"])).collect();
             let reason = if is_refusal(body) { body["reason"].clone() } else { Value::Null };
-            json!({ "code": answer["code"], "reason": reason, "ok": answer["ok"], "closed": answer["closed"], "lists": codes.collect::<Vec<_>>() })
+            json!({ "code": answer["code"], "reason": reason, "ok": answer["ok"], "closed": answer["closed"], "lists": codes })
         }
         2 => {
             let mut body = body.clone();
