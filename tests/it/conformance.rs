@@ -76,7 +76,6 @@ fn profile(name: &str, with_definition: bool) {
 }
 
 #[test]
-#[ignore = "the garbage collector is not in yet"]
 fn profile_gc() {
     profile("gc", true);
 }
