@@ -10,6 +10,7 @@ use super::controllers::Pass;
 use super::settings::SettingsReader;
 use crate::cluster_api::{ApiError, ClusterApi, Key};
 use crate::reconcile::act::{Failure, act};
+use crate::reconcile::instance::{decide, observe};
 use crate::reconcile::permit::Permits;
 
 /// What a pass needs.
@@ -25,12 +26,12 @@ pub(super) struct InstancePass<A> {
 impl<A: ClusterApi> Pass for InstancePass<A> {
     async fn pass(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Duration>, Failure> {
         let settings = self.settings.read().await.map_err(Failure::Observe)?;
-        let _ = (settings, last, self.clock.now());
-        let Some(_snapshot) = self.api.get(key).await.map_err(Failure::Observe)? else {
+        let observed = observe(&*self.api, key, &settings).await.map_err(Failure::Observe)?;
+        let Some(snapshot) = observed.map(|snapshot| snapshot.after(last)) else {
             tracing::debug!("gone");
             return Ok(None);
         };
-        let plan = crate::reconcile::Plan::idle("observed");
+        let plan = decide(&snapshot, self.clock.now());
         tracing::debug!(why = %plan.why, effects = plan.effects.len(), "decided");
         let result = act(&*self.api, &self.permits, &plan).await;
         if let Err(Failure::Effect { error: ApiError::Unserved { .. } | ApiError::Refused { .. }, .. }) = &result {
