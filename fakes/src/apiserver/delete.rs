@@ -111,7 +111,7 @@ fn first_of(object: &Value) -> Option<&str> {
 /// Whether a terminating object without finalizers may be removed: a namespace also has finalizers in its spec.
 pub fn may_go(resource: &Resource, object: &Value) -> bool {
     let own = object["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
-    !(&*resource.id == "namespaces" && own)
+    !(is_namespace(resource) && own)
 }
 
 /// DELETE of one object.
@@ -125,15 +125,22 @@ pub fn delete(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     let options = DeleteOptions::parse(pass.request)?;
     let existing = rest::find(pass, target).ok_or_else(|| target.not_found())?;
     let resource = &target.resource;
+    if is_namespace(resource) && PERMANENT.contains(&meta::text(&existing.value, "name")) {
+        let name = meta::text(&existing.value, "name");
+        return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
+    }
     match remove(pass, resource, &existing, &options)? {
-        Some(shown) => {
+        Removal::Gone(last) if SHOWN_WHEN_GONE.contains(&&*resource.id) => {
+            Ok(Reply::new(200, Payload::Object(resource.clone(), list::view(resource, &last))))
+        }
+        Removal::Stays(shown) => {
             let accepted = options.orphan_dependents == Some(false);
             Ok(Reply::new(
                 if accepted { 202 } else { 200 },
                 Payload::Object(resource.clone(), list::view(resource, &shown)),
             ))
         }
-        None => {
+        Removal::Gone(_) => {
             let details = Details {
                 name: target.name.clone().unwrap_or_default(),
                 group: resource.group.clone(),
@@ -148,17 +155,48 @@ pub fn delete(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     }
 }
 
-/// Deletes or marks one object. Returns the object if it stays for now.
+/// Namespaces that admission protects.
+const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
+/// Kinds whose deletion answers the object instead of a Status.
+const SHOWN_WHEN_GONE: [&str; 8] = [
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+    "storageclasses.storage.k8s.io",
+];
+
+fn is_namespace(resource: &Resource) -> bool {
+    &*resource.id == "namespaces"
+}
+
+/// What a deletion did to one object.
+enum Removal {
+    /// It waits for finalizers.
+    Stays(Arc<Stored>),
+    /// It is gone; its last state at the revision of the deletion.
+    Gone(Arc<Stored>),
+}
+
+/// Deletes or marks one object.
 fn remove(
     pass: &mut Pass<'_>,
     resource: &Resource,
     existing: &Arc<Stored>,
     options: &DeleteOptions,
-) -> Outcome<Option<Arc<Stored>>> {
+) -> Outcome<Removal> {
     let object = &*existing.value;
     let name = meta::text(object, "name");
     check_preconditions(resource, object, name, options)?;
     let key: Key = (meta::text(object, "namespace").to_owned(), name.to_owned());
+    // The first deletion of a namespace only marks it, and further ones do nothing while its spec has finalizers (E7).
+    let first = is_namespace(resource) && !meta::terminating(object);
+    if !may_go(resource, object) && !first {
+        return Ok(Removal::Stays(existing.clone()));
+    }
     let finalizers = options.finalizers(object);
     let unchanged = finalizers.iter().map(String::as_str).eq(meta::finalizers(object));
     let mut new = object.clone();
@@ -166,7 +204,7 @@ fn remove(
         let value = (!finalizers.is_empty()).then(|| json!(finalizers));
         meta::set(&mut new, "finalizers", value);
     }
-    let stays = !finalizers.is_empty() || !may_go(resource, object);
+    let stays = !finalizers.is_empty() || first;
     if stays {
         mark(&mut new, pass, resource);
     }
@@ -179,12 +217,13 @@ fn remove(
         event.after.clone().expect("an update stores an object")
     };
     if stays {
-        return Ok(Some(shown));
+        return Ok(Removal::Stays(shown));
     }
-    if !options.dry_run {
-        pass.commit("delete", resource, key, None);
+    if options.dry_run {
+        return Ok(Removal::Gone(shown));
     }
-    Ok(None)
+    let event = pass.commit("delete", resource, key, None);
+    Ok(Removal::Gone(event.gone().unwrap_or(shown)))
 }
 
 /// Sets what a terminating object shows (C5, C8).
@@ -196,7 +235,7 @@ fn mark(object: &mut Value, pass: &Pass<'_>, resource: &Resource) {
         meta::set(object, "generation", Some(json!(generation + 1)));
     }
     meta::set(object, "deletionTimestamp", Some(json!(rest::second(pass.now))));
-    if &*resource.id == "namespaces" {
+    if is_namespace(resource) {
         object["status"]["phase"] = json!("Terminating");
     } else {
         meta::set(object, "deletionGracePeriodSeconds", Some(json!(0)));

@@ -16,7 +16,7 @@ fn reset(target: &Target) -> Reset<'static> {
     match target.subresource.as_deref() {
         Some("status") if resource.custom.is_some() => Reset::AllBut(&["status"]),
         Some("status") => Reset::Fields(&[&["spec"]]),
-        None if resource.status => Reset::Fields(&[&["status"]]),
+        None | Some("finalize") if resource.status => Reset::Fields(&[&["status"]]),
         _ => Reset::Nothing,
     }
 }

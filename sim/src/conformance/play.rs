@@ -55,7 +55,7 @@ pub(super) fn play(sequence: &Sequence, crds: &[Value]) -> Result<Played, String
         config.controllers.garbage_collector = controllers;
         config.controllers.namespaces = controllers;
         config.controllers.namespace_contents = controllers;
-        if matches!(sequence.profile.as_str(), "rbac" | "clients") {
+        if sequence.is_profile() {
             config.authorization = fakes::apiserver::Authorization::Rbac;
         }
         let server = Server::new(config);

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::apiserver::errors::Cause;
 use crate::apiserver::resource::Strategy;
+
+/// Finalizers without a domain.
+const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 pub(super) struct Namespaces;
 
@@ -21,11 +25,23 @@ impl Strategy for Namespaces {
                 new["spec"] = json!({ "finalizers": finalizers });
                 new["status"] = json!({ "phase": "Active" });
             }
+            Some(old) if subresource == Some("finalize") => new["status"] = old["status"].clone(),
             // Finalizers of the spec change only through /finalize, the phase only through /status.
-            Some(old) if subresource != Some("finalize") => {
-                new["spec"]["finalizers"] = old["spec"]["finalizers"].clone()
-            }
-            Some(_) => {}
+            Some(old) => new["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),
         }
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>, _subresource: Option<&str>) -> Vec<Cause> {
+        let finalizers = new["spec"]["finalizers"].as_array().into_iter().flatten();
+        finalizers
+            .filter(|name| !name.as_str().is_some_and(|name| name.contains('/') || STANDARD.contains(&name)))
+            .map(|name| {
+                Cause::invalid(
+                    "spec.finalizers",
+                    name,
+                    "name is neither a standard finalizer name nor is it fully qualified",
+                )
+            })
+            .collect()
     }
 }
