@@ -354,7 +354,7 @@ fn validate_common(object: &Value) -> Vec<Cause> {
         causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_BYTES));
     }
     causes.extend(validate_owners(metadata));
-    causes.extend(validate_finalizers(metadata));
+    causes.extend(validate_finalizers(metadata, is_built_in(object)));
     causes
 }
 
@@ -400,20 +400,28 @@ fn validate_owners(metadata: &Value) -> Vec<Cause> {
     causes
 }
 
-fn validate_finalizers(metadata: &Value) -> Vec<Cause> {
+/// Whether the kind is one of the server's own, judged by its group.
+fn is_built_in(object: &Value) -> bool {
+    let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+/// The server's own kinds ask for a slash or a standard name; custom resources only for a qualified name, so Flux's
+/// `finalizers.fluxcd.io` passes there.
+fn validate_finalizers(metadata: &Value, built_in: bool) -> Vec<Cause> {
     let mut causes = Vec::new();
     let path = "metadata.finalizers";
     let (mut orphan, mut foreground) = (false, false);
-    for finalizer in metadata["finalizers"].as_array().into_iter().flatten() {
+    for (index, finalizer) in metadata["finalizers"].as_array().into_iter().flatten().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
         for problem in qualified_name_problems(name) {
             causes.push(Cause::invalid(path, finalizer, problem));
         }
         orphan |= name == "orphan";
         foreground |= name == "foregroundDeletion";
-        if !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
+        if built_in && !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
             causes.push(Cause::invalid(
-                path,
+                format!("{path}[{index}]"),
                 finalizer,
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));
