@@ -402,7 +402,8 @@ fn validate_owners(metadata: &Value) -> Vec<Cause> {
 
 /// Whether the kind is one of the server's own, judged by its group.
 fn is_built_in(object: &Value) -> bool {
-    let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+    let group =
+        object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 

@@ -117,7 +117,8 @@ async fn incarnation<R: Reconciler>(reconciler: &R) {
             running.push(async move { (target.clone(), reconciler.pass(target, object).await) });
         }
         let wake = view.wake();
-        tokio::select! { biased;
+        tokio::select! {
+            biased;
             Some((target, ended)) = running.next(), if !running.is_empty() => {
                 if matches!(ended.outcome, Err(Stop::Crash)) {
                     return;
