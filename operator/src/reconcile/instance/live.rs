@@ -92,19 +92,20 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
     }
     if free {
         planned.extend(repairs(snapshot, instance));
-        planned.extend(missing.iter().map(|child| apply(snapshot, child)));
     }
-    let release_missing = missing.iter().any(|child| child.role == Role::Release);
+    let release_missing = missing.iter().any(|child| child.role == Role::Release && rewrites(snapshot, child));
     if let Some(wish) = wish {
         if free {
+            // Before the applies that note them as made: cut apart, they are made again with the same token.
             let (nudge, wake) = nudge(snapshot, instance, wish, &reading, release_missing, now);
             planned.extend(nudge);
             wakes.push(wake);
         }
-        if free && !release_missing {
-            planned.extend(superseded(snapshot, children, &reading));
-        }
         wakes.push(rest_wake(wish, &reading));
+    }
+    planned.extend(missing.iter().map(|child| apply(snapshot, child)));
+    if free && !release_missing {
+        planned.extend(superseded(snapshot, children, &reading));
     }
     if paused(instance) || orphaning(instance) {
         planned.extend(deletion::detach(snapshot, instance));
@@ -282,6 +283,17 @@ fn wants_apply(snapshot: &Snapshot, child: &Child) -> bool {
     }
 }
 
+/// Whether applying a release changes what it runs, and not only notes on it.
+fn rewrites(snapshot: &Snapshot, child: &Child) -> bool {
+    let Some(live) = snapshot.release.found() else { return true };
+    let digest = |object: &Object| object.annotation(annotation::APPLIED_INTENT_HASH).map(String::from);
+    let mut spec = child.object.0.get("spec").cloned().unwrap_or(Value::Null);
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("suspend");
+    }
+    digest(live) != digest(&child.object) || !fields::covers(live.0.get("spec").unwrap_or(&Value::Null), &spec)
+}
+
 fn apply(snapshot: &Snapshot, child: &Child) -> Effect {
     let mut object = child.object.clone();
     // With its uid an apply can neither bring back an object that is gone nor take over one that took its name.
@@ -364,7 +376,6 @@ fn nudge(
     if let Some(token) = retry_token(instance).filter(|_| failed)
         && release.annotation(HANDLED_RETRY) != Some(token.as_str())
     {
-        // Before the apply that notes it as handled: cut apart, it is asked for again with the same token.
         planned.extend(request(&kind, release, &token, &[flux::REQUESTED_AT, flux::RESET_AT]));
         return (planned, None);
     }
@@ -536,13 +547,13 @@ impl Situation<'_> {
             findings.reconciling = stable();
             return None;
         }
-        if self.release_missing && self.block.is_none() {
-            return self.written(findings);
-        }
         if self.held_by_restore() {
             findings.outlook = Outlook::Unknown;
             findings.message = "a restore works on the data of this application".into();
             return None;
+        }
+        if self.release_missing && self.block.is_none() {
+            return self.written(findings);
         }
         match &reading.progress {
             Progress::Absent => {

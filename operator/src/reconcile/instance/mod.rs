@@ -20,6 +20,8 @@ mod intent;
 mod live;
 mod observe;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{State, decide, state};
 pub use observe::observe;
