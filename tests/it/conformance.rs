@@ -81,7 +81,6 @@ fn profile_gc() {
 }
 
 #[test]
-#[ignore = "the namespace controllers are not in yet"]
 fn profile_namespace() {
     profile("namespace", true);
 }

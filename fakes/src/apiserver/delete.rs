@@ -229,6 +229,10 @@ fn remove(
 /// Sets what a terminating object shows (C5, C8).
 fn mark(object: &mut Value, pass: &Pass<'_>, resource: &Resource) {
     if meta::terminating(object) {
+        // Only namespaces can be without it here, see below.
+        if object["metadata"]["deletionGracePeriodSeconds"].is_null() {
+            meta::set(object, "deletionGracePeriodSeconds", Some(json!(0)));
+        }
         return;
     }
     if let Some(generation) = object["metadata"]["generation"].as_i64().filter(|generation| *generation > 0) {
@@ -243,6 +247,9 @@ fn mark(object: &mut Value, pass: &Pass<'_>, resource: &Resource) {
 }
 
 fn check_preconditions(resource: &Resource, object: &Value, name: &str, options: &DeleteOptions) -> Outcome<()> {
+    if is_namespace(resource) {
+        return check_namespace_preconditions(object, name, options);
+    }
     let conflict = |why: String| Err(Status::conflict(&resource.group, &resource.kind, name, &why));
     if let Some(wanted) = &options.uid {
         let found = meta::text(object, "uid");
@@ -258,6 +265,19 @@ fn check_preconditions(resource: &Resource, object: &Value, name: &str, options:
             return conflict(format!(
                 "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({found}). The object might have been modified"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Namespaces check by themselves and use other words.
+fn check_namespace_preconditions(object: &Value, name: &str, options: &DeleteOptions) -> Outcome<()> {
+    let pairs = [("UID", &options.uid, "uid"), ("ResourceVersion", &options.resource_version, "resourceVersion")];
+    for (what, wanted, field) in pairs {
+        let found = meta::text(object, field);
+        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+            return Err(Status::conflict("", "namespaces", name, &why));
         }
     }
     Ok(())

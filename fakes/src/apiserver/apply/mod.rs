@@ -187,7 +187,7 @@ fn apply_once(
     let live = match live {
         Some(live) => live,
         None => {
-            blank = blank::blank(target.api_version, target.kind);
+            blank = without_nulls(blank::blank(target.api_version, target.kind));
             &blank
         }
     };
@@ -330,6 +330,17 @@ fn difference<'a>(before: &'a Value, after: &'a Value, target: &Target<'a>) -> R
         Reset::Nothing => difference,
         reset => difference.map(|set| reset.filter(set)),
     })
+}
+
+/// What an apply starts from need not say what is unset.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let set = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(set.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        other => other,
+    }
 }
 
 /// Whether two objects are equal apart from their records of ownership.

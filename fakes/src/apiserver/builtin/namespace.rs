@@ -27,7 +27,7 @@ impl Strategy for Namespaces {
             }
             Some(old) if subresource == Some("finalize") => new["status"] = old["status"].clone(),
             // Finalizers of the spec change only through /finalize, the phase only through /status.
-            Some(old) => new["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),
+            Some(old) => new["spec"] = old["spec"].clone(),
         }
     }
 

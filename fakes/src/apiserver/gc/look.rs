@@ -26,6 +26,19 @@ pub(super) struct Look {
     events: BTreeMap<(Identity, Identity), (String, u32)>,
 }
 
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Delete this, with this policy.
+    Delete(Identity, &'static str),
+    /// Take references to these uids out of this.
+    Drop(Identity, Arc<Value>, Vec<String>),
+    /// Let no reference of this block its owner.
+    Unblock(Identity, Arc<Value>),
+    /// Take this finalizer off this.
+    Release(Identity, &'static str),
+}
+
 /// How the owners of an object are.
 #[derive(Default)]
 struct Owners {
@@ -41,48 +54,44 @@ impl Look {
         Look { server: server.clone(), client: server.client(ACTOR), events: BTreeMap::new() }
     }
 
-    /// Does one task.
+    /// What is to be done about one task.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub(super) async fn work(&mut self, graph: &mut Graph, task: &Task) -> Result<(), Failure> {
+    pub(super) fn decide(&self, graph: &mut Graph, task: &Task) -> Result<Vec<Step>, Failure> {
         match task {
-            Task::Delete(uid) => self.delete(graph, uid).await,
-            Task::Orphan(uid) => self.orphan(graph, uid).await,
+            Task::Delete(uid) => self.delete(graph, uid),
+            Task::Orphan(uid) => self.orphan(graph, uid),
         }
     }
 
-    async fn delete(&self, graph: &mut Graph, uid: &str) -> Result<(), Failure> {
-        let Some(node) = graph.get(uid).cloned() else { return Ok(()) };
+    fn delete(&self, graph: &mut Graph, uid: &str) -> Result<Vec<Step>, Failure> {
+        let Some(node) = graph.get(uid).cloned() else { return Ok(Vec::new()) };
         if node.being_deleted && !node.deleting_dependents {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let Some(object) = self.find(&node.identity)?.filter(|object| meta::text(object, "uid") == uid) else {
             graph.verified_absent(&node.identity);
-            return Ok(());
+            return Ok(Vec::new());
         };
         if node.deleting_dependents {
-            return self.wait_for_dependents(graph, &node).await;
-        }
-        if !node.observed {
-            // It exists, and the feed will say so.
-            return Ok(());
+            return Ok(wait_for_dependents(graph, &node));
         }
         let references = owners(&object);
-        if references.is_empty() {
-            return Ok(());
+        // A virtual node that exists will be seen as itself.
+        if !node.observed || references.is_empty() {
+            return Ok(Vec::new());
         }
         let found = self.classify(&node.identity, references)?;
         if !found.solid.is_empty() {
-            let gone: Vec<&Owner> = found.dangling.iter().chain(&found.waiting).collect();
-            return if gone.is_empty() { Ok(()) } else { self.drop_references(&node.identity, &object, &gone).await };
+            let gone: Vec<String> = found.dangling.into_iter().chain(found.waiting).map(|owner| owner.uid).collect();
+            return Ok(if gone.is_empty() { Vec::new() } else { vec![Step::Drop(node.identity, object, gone)] });
         }
         if !found.waiting.is_empty() && !node.dependents.is_empty() {
-            // A circle of objects that all wait for each other: stop blocking.
-            if graph.dependents(&node).any(|dependent| dependent.deleting_dependents) {
-                self.unblock(&node.identity, &object).await?;
-            }
-            return self.request_delete(&node.identity, "Foreground").await;
+            // In a circle everything waits for everything: stop blocking.
+            let circle = graph.dependents(&node).any(|dependent| dependent.deleting_dependents);
+            let unblock = circle.then(|| Step::Unblock(node.identity.clone(), object));
+            return Ok(unblock.into_iter().chain([Step::Delete(node.identity, "Foreground")]).collect());
         }
         let policy = if has_finalizer(&object, ORPHAN) {
             "Orphan"
@@ -91,41 +100,23 @@ impl Look {
         } else {
             "Background"
         };
-        self.request_delete(&node.identity, policy).await
+        Ok(vec![Step::Delete(node.identity, policy)])
     }
 
-    /// An owner under foreground deletion goes once nothing that blocks it is left.
-    async fn wait_for_dependents(&self, graph: &mut Graph, node: &Node) -> Result<(), Failure> {
-        let uid = &node.identity.uid;
-        let blocks = |dependent: &&Node| dependent.owners.iter().any(|owner| owner.uid == *uid && owner.blocks);
-        let blocking: Vec<(String, bool)> = graph
-            .dependents(node)
-            .filter(blocks)
-            .map(|dependent| (dependent.identity.uid.clone(), dependent.deleting_dependents))
-            .collect();
-        if blocking.is_empty() {
-            return self.remove_finalizer(&node.identity, FOREGROUND).await;
-        }
-        for (dependent, _) in blocking.iter().filter(|(_, deleting)| !deleting) {
-            graph.look_at(dependent);
-        }
-        Ok(())
-    }
-
-    async fn orphan(&self, graph: &Graph, uid: &str) -> Result<(), Failure> {
-        let Some(node) = graph.get(uid) else { return Ok(()) };
+    fn orphan(&self, graph: &Graph, uid: &str) -> Result<Vec<Step>, Failure> {
+        let Some(node) = graph.get(uid) else { return Ok(Vec::new()) };
+        let mut steps = Vec::new();
         for dependent in graph.dependents(node) {
-            let Some(object) = self.find(&dependent.identity)? else { continue };
-            if meta::text(&object, "uid") != dependent.identity.uid {
-                continue;
-            }
-            let references = owners(&object);
-            let gone: Vec<&Owner> = references.iter().filter(|owner| owner.uid == uid).collect();
-            if !gone.is_empty() {
-                self.drop_references(&dependent.identity, &object, &gone).await?;
+            let object = self.find(&dependent.identity)?;
+            let refers = |object: &Arc<Value>| owners(object).iter().any(|owner| owner.uid == uid);
+            if let Some(object) = object.filter(refers)
+                && meta::text(&object, "uid") == dependent.identity.uid
+            {
+                steps.push(Step::Drop(dependent.identity.clone(), object, vec![uid.to_owned()]));
             }
         }
-        self.remove_finalizer(&node.identity, ORPHAN).await
+        steps.push(Step::Release(node.identity.clone(), ORPHAN));
+        Ok(steps)
     }
 
     fn classify(&self, dependent: &Identity, references: Vec<Owner>) -> Result<Owners, Failure> {
@@ -167,6 +158,22 @@ impl Look {
         Ok(format!("{root}/{}{namespace}/{}/{}", resource.api_version, resource.plural, identity.name))
     }
 
+    /// Does what was decided, up to the first refusal.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) async fn perform(&self, steps: &[Step]) -> Result<(), Failure> {
+        for step in steps {
+            match step {
+                Step::Delete(identity, policy) => self.request_delete(identity, policy).await?,
+                Step::Drop(identity, object, gone) => self.drop_references(identity, object, gone).await?,
+                Step::Unblock(identity, object) => self.unblock(identity, object).await?,
+                Step::Release(identity, finalizer) => self.remove_finalizer(identity, finalizer).await?,
+            }
+        }
+        Ok(())
+    }
+
     async fn request_delete(&self, identity: &Identity, policy: &str) -> Result<(), Failure> {
         let Some(object) = self.find(identity)? else { return Ok(()) };
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy,
@@ -180,12 +187,12 @@ impl Look {
         settled(self.client.merge_patch(&self.path(identity)?, &body).await.0)
     }
 
-    async fn drop_references(&self, identity: &Identity, object: &Value, gone: &[&Owner]) -> Result<(), Failure> {
+    async fn drop_references(&self, identity: &Identity, object: &Value, gone: &[String]) -> Result<(), Failure> {
         let references = object["metadata"]["ownerReferences"].as_array();
         let kept: Vec<&Value> = references
             .into_iter()
             .flatten()
-            .filter(|reference| !gone.iter().any(|owner| reference["uid"] == owner.uid.as_str()))
+            .filter(|reference| !gone.iter().any(|uid| reference["uid"] == uid.as_str()))
             .collect();
         let references = if kept.is_empty() { Value::Null } else { json!(kept) };
         self.patch(identity, object, json!({ "ownerReferences": references })).await
@@ -241,6 +248,24 @@ impl Look {
         self.client.post(&events, &body).await;
         self.events.insert((dependent.clone(), owner.clone()), (name, 1));
     }
+}
+
+/// An owner under foreground deletion goes once nothing that blocks it is left.
+fn wait_for_dependents(graph: &mut Graph, node: &Node) -> Vec<Step> {
+    let uid = &node.identity.uid;
+    let blocks = |dependent: &&Node| dependent.owners.iter().any(|owner| owner.uid == *uid && owner.blocks);
+    let blocking: Vec<(String, bool)> = graph
+        .dependents(node)
+        .filter(blocks)
+        .map(|dependent| (dependent.identity.uid.clone(), dependent.deleting_dependents))
+        .collect();
+    if blocking.is_empty() {
+        return vec![Step::Release(node.identity.clone(), FOREGROUND)];
+    }
+    for (dependent, _) in blocking.iter().filter(|(_, deleting)| !deleting) {
+        graph.look_at(dependent);
+    }
+    Vec::new()
 }
 
 /// Whether a request did what it should or found nothing left to do.

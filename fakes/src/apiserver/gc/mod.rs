@@ -5,9 +5,9 @@
 //! feed ──► graph (pure: nodes, virtual owners, what to look at) ──► look (reads the truth) ──► requests ──► feed …
 //! ```
 //!
-//! Decisions are made on what the server holds now, never on the graph alone: the graph only says where to look. Real
-//! collectors run twenty workers; this one works off its queue in order. Not modelled: the periodic resync, and the ordering of
-//! several workers.
+//! Decisions are made on what the server holds now, never on the graph alone: the graph only says where to look. The twenty
+//! workers of a real collector are twenty items that are looked at before any of them is acted upon: siblings see each other
+//! alive. Not modelled: the periodic resync.
 
 mod graph;
 mod look;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::feed::{Feed, Reading};
 use super::server::Server;
 use graph::{Graph, Notice};
-use look::Look;
+use look::{Failure, Look};
 
 /// The actor in the history; what stands before the slash is the field manager.
 pub const ACTOR: &str = "kube-controller-manager/generic-garbage-collector";
@@ -30,6 +30,9 @@ pub const ACTOR: &str = "kube-controller-manager/generic-garbage-collector";
 const RETRY_FIRST: Duration = Duration::from_millis(5);
 /// The longest wait of a failed item.
 const RETRY_LONGEST: Duration = Duration::from_secs(1000);
+
+/// Items that are looked at together (upstream `concurrent-gc-syncs`).
+const WORKERS: usize = 20;
 
 /// What an item in the queue is looked at for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,18 +81,29 @@ pub async fn run(server: &Server) {
             let Notice::InvalidNamespace { dependent, owner } = notice;
             look.report(&dependent, &owner).await;
         }
-        while let Some(task) = graph.next() {
-            match look.work(&mut graph, &task).await {
-                Ok(()) => drop(failed.remove(&task)),
-                Err(look::Failure::Unresolved) => {
-                    failed.remove(&task);
-                    unresolved.push(task);
-                }
-                Err(look::Failure::Refused) => {
-                    let (times, at) = failed.entry(task).or_insert((0, Instant::now()));
-                    let wait = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(*times)).min(RETRY_LONGEST);
-                    *at = Instant::now() + wait;
-                    *times += 1;
+        loop {
+            let batch: Vec<Task> = std::iter::from_fn(|| graph.next()).take(WORKERS).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let decided: Vec<_> = batch.iter().map(|task| look.decide(&mut graph, task)).collect();
+            for (task, decision) in batch.into_iter().zip(decided) {
+                let result = match decision {
+                    Ok(steps) => look.perform(&steps).await,
+                    Err(failure) => Err(failure),
+                };
+                match result {
+                    Ok(()) => drop(failed.remove(&task)),
+                    Err(Failure::Unresolved) => {
+                        failed.remove(&task);
+                        unresolved.push(task);
+                    }
+                    Err(Failure::Refused) => {
+                        let (times, at) = failed.entry(task).or_insert((0, Instant::now()));
+                        let wait = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(*times)).min(RETRY_LONGEST);
+                        *at = Instant::now() + wait;
+                        *times += 1;
+                    }
                 }
             }
         }
