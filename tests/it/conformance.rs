@@ -34,8 +34,10 @@ fn report(corpus: &str, with_definition: bool) -> Report {
     report
 }
 
-/// Each corpus has its section; the tests of one process run one after the other for this.
+/// Each corpus has its section.
 fn record_known(corpus: &str, report: &Report) {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
     let path = golden("known.md");
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     let head = "# Sequences on which the fake and the record differ\n\nWritten by the gate with `CONFORMANCE_KNOWN=1`; the first difference of each.\n";

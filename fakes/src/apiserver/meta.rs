@@ -87,6 +87,19 @@ pub fn decode(object: &mut Value) -> Decoded {
     decoded
 }
 
+/// Brings the fields of `metadata` into wire order again after some were set, and `metadata` in front of what follows it.
+pub fn order(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    let Some(Value::Object(metadata)) = fields.shift_remove("metadata") else { return };
+    let mut known: Vec<(usize, String, Value)> = metadata
+        .into_iter()
+        .map(|(key, value)| (FIELDS.iter().position(|field| *field == key).unwrap_or(FIELDS.len()), key, value))
+        .collect();
+    known.sort_by_key(|(position, ..)| *position);
+    let metadata = known.into_iter().map(|(_, key, value)| (key, value)).collect();
+    fields.shift_insert(0, "metadata".to_owned(), Value::Object(metadata));
+}
+
 fn wrong_part(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {

@@ -187,13 +187,16 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -
     Ok(list::view(&resource, event.after.as_ref().expect("a create stores an object")))
 }
 
-/// What encoding for storage and decoding again does: whole floats become integers, custom resources have sorted keys and
-/// the defaults of what was dropped on the way, such as the whole status of a new object (Flux's `observedGeneration: -1`).
+/// What encoding for storage and decoding again does: whole floats become integers, built-in objects have the order of their Go structs,
+/// custom resources sorted keys and the defaults of what was dropped on the way, such as the whole status of a new object (Flux's
+/// `observedGeneration: -1`).
 fn storage_form(resource: &Resource, object: &mut Value) {
     wire::normalise_numbers(object);
     if resource.custom.is_some() {
         resource.schema().default(object);
         object.sort_all_objects();
+    } else {
+        meta::order(object);
     }
 }
 
