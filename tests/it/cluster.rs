@@ -20,7 +20,7 @@ pub struct Cluster {
     pub admin: Client,
     pub requests: Arc<Mutex<Vec<String>>>,
     started: Instant,
-    _controllers: JoinSet<()>,
+    controllers: JoinSet<()>,
 }
 
 impl Cluster {
@@ -31,7 +31,7 @@ impl Cluster {
         let running = server.clone();
         controllers.spawn(async move { running.run_controllers().await });
         let admin = server.client("admin");
-        let cluster = Self { server, admin, requests: Arc::default(), started, _controllers: controllers };
+        let cluster = Self { server, admin, requests: Arc::default(), started, controllers };
         let ours = operator::api::crd::all().into_iter().map(|(_, crd)| crd);
         let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         for crd in kinds::crds(&kinds::Dials::default()).into_iter().chain(ours) {
@@ -53,8 +53,19 @@ impl Cluster {
         self.create("/api/v1/namespaces", &namespace).await;
     }
 
-    pub fn now(&self) -> Timestamp {
-        now(self.started)
+    /// Fake Flux, with every chart that is asked for.
+    pub fn flux(&mut self) -> fakes::flux::World {
+        let started = self.started;
+        let world = fakes::flux::World::new(fakes::flux::Settings::default(), 1, move || now(started));
+        world.with(|state| state.catalogue.everything_exists = true);
+        let source = self.server.client(fakes::flux::Controller::Source.name());
+        let helm = self.server.client(fakes::flux::Controller::Helm.name());
+        let (of_source, of_helm, surroundings) = (world.clone(), world.clone(), world.clone());
+        let server = self.server.clone();
+        self.controllers.spawn(async move { fakes::flux::run_source_controller(source, of_source).await });
+        self.controllers.spawn(async move { fakes::flux::run_helm_controller(helm, of_helm).await });
+        self.controllers.spawn(async move { fakes::flux::run_surroundings(server, surroundings).await });
+        world
     }
 
     pub fn clock(&self) -> operator::runtime::clock::Clock {

@@ -140,3 +140,101 @@ async fn children_are_watched_in_gated_namespaces_and_nowhere_else() {
     assert_eq!(watched(&cluster, "shop"), 0, "the watches end with the gate");
     process.stop().await;
 }
+
+const INSTANCES: &str = "/apis/apps.vworkspace.io/v1alpha1/namespaces/shop/applicationinstances";
+
+fn instance(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+        "metadata": {"name": name, "namespace": "shop", "labels": {"app.vworkspace.io/managed-by": "control-plane"}},
+        "spec": {
+            "appRef": {"catalogId": "crm"},
+            "chart": {"sourceType": "oci", "url": "oci://charts.example.org/apps", "name": "crm", "version": "6.6.0"},
+            "release": {"name": name, "namespace": "shop"},
+            "values": {"source": "inline", "inline": {"replicas": 1}},
+        },
+    })
+}
+
+async fn ready(cluster: &Cluster, name: &str) -> bool {
+    let (_, instance) = cluster.admin.get(&format!("{INSTANCES}/{name}")).await;
+    let conditions = instance["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().any(|condition| {
+        condition["type"] == "Ready"
+            && condition["status"] == "True"
+            && condition["observedGeneration"] == instance["metadata"]["generation"]
+    })
+}
+
+/// Requests that concern no object of an instance: leadership, watches and their lists, discovery.
+fn housekeeping(request: &str) -> bool {
+    request.contains("/leases/dad03b25")
+        || request.contains("watch=true")
+        || request.contains("limit=250")
+        || request.contains("/openapi/")
+        || request.contains("/customresourcedefinitions")
+        || request.contains("selfsubjectaccessreviews")
+        || request.ends_with("GET /apis")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_converges_within_its_budget_and_then_nothing_is_written() {
+    let mut cluster = Cluster::start().await;
+    let _flux = cluster.flux();
+    cluster.gated("shop").await;
+    let process = Process::start(&cluster, "one");
+    sleep(10).await;
+    cluster.take_requests();
+    cluster.create(INSTANCES, &instance("crm")).await;
+    let mut seconds = 0;
+    while !ready(&cluster, "crm").await {
+        sleep(1).await;
+        seconds += 1;
+        assert!(seconds < 300, "{:?}", cluster.admin.get(&format!("{INSTANCES}/crm")).await.1["status"]);
+    }
+    sleep(30).await;
+    let requests: Vec<_> = cluster.take_requests().into_iter().filter(|request| !housekeeping(request)).collect();
+    let writes =
+        requests.iter().filter(|request| !request.starts_with("one GET") && !request.contains("/events?")).count();
+    assert!(
+        requests.len() <= 40 && writes <= 6,
+        "{} requests, {writes} writes:\n{}",
+        requests.len(),
+        requests.join("\n")
+    );
+
+    sleep(1_200).await;
+    let late: Vec<_> = cluster.take_requests().into_iter().filter(|request| !housekeeping(request)).collect();
+    assert!(late.iter().all(|request| request.starts_with("one GET")), "{}", late.join("\n"));
+    process.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_instances_converge_and_a_failover_repeats_nothing() {
+    let mut cluster = Cluster::start().await;
+    let _flux = cluster.flux();
+    cluster.gated("shop").await;
+    let process = Process::start(&cluster, "one");
+    sleep(10).await;
+    cluster.take_requests();
+    for number in 0..20 {
+        cluster.create(INSTANCES, &instance(&format!("crm-{number}"))).await;
+    }
+    // Flux installs four at once, so most of this is its time.
+    sleep(240).await;
+    for number in 0..20 {
+        assert!(ready(&cluster, &format!("crm-{number}")).await, "crm-{number}");
+    }
+    let requests = cluster.take_requests().into_iter().filter(|request| !housekeeping(request)).count();
+    assert!(requests <= 20 * 40, "{requests}");
+    process.crash().await;
+    let process = Process::start(&cluster, "two");
+    sleep(120).await;
+    let writes: Vec<_> = cluster
+        .take_requests()
+        .into_iter()
+        .filter(|request| !housekeeping(request) && !request.starts_with("two GET"))
+        .collect();
+    assert_eq!(writes, Vec::<String>::new());
+    process.stop().await;
+}

@@ -36,7 +36,9 @@ use crate::reconcile::act::Failure;
 /// A whole pass ends after this long (design §7).
 pub const PASS: Duration = Duration::from_secs(60);
 /// Passes of one key start at least this far apart.
-pub const PACE: Duration = Duration::from_secs(1);
+pub const PACE: Duration = Duration::from_secs(2);
+/// A pass starts this long after the change that asked for it, so that what comes with it is seen too.
+pub const SETTLE: Duration = Duration::from_millis(500);
 /// A pass that asks to be woken is woken at the earliest after this long: at most twelve passes per minute without an
 /// event (contract §29.52).
 pub const SHORTEST_WAKE: Duration = Duration::from_secs(5);
@@ -167,9 +169,25 @@ pub trait Pass: Send + Sync + 'static {
 #[derive(Default)]
 struct Memory {
     started: Option<Instant>,
+    /// When the pass that was asked for may start.
+    due: Option<Instant>,
     failures: u32,
     last: Option<Failure>,
     passes: u64,
+}
+
+impl Memory {
+    /// How long this wake has to wait. A change rarely comes alone (a controller writes a finalizer, then a condition, then
+    /// another), so all but the first pass of a key wait a moment for the rest of it.
+    fn wait(&mut self, now: Instant) -> Option<Duration> {
+        let started = self.started?;
+        let due = *self.due.get_or_insert((started + PACE).max(now + SETTLE));
+        let wait = due.saturating_duration_since(now);
+        if wait.is_zero() {
+            self.due = None;
+        }
+        (!wait.is_zero()).then_some(wait)
+    }
 }
 
 struct Loop<P> {
@@ -212,10 +230,8 @@ impl<P: Pass> Loop<P> {
         let (last, number) = {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             let memory = memory.entry((namespace.clone(), name.clone())).or_default();
-            if let Some(early) = memory.started.and_then(|started| (started + PACE).checked_duration_since(now))
-                && !early.is_zero()
-            {
-                return Some(early);
+            if let Some(wait) = memory.wait(now) {
+                return Some(wait);
             }
             memory.started = Some(now);
             memory.passes += 1;
@@ -604,11 +620,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn passes_of_a_key_are_paced_and_wakes_are_not_too_short() {
         let looped = looped(vec![Ok(None), Ok(Some(Duration::from_secs(30))), Ok(Some(Duration::from_millis(1)))]);
-        assert!(step(&looped).await > 8.0 * 3600.0, "quiet until the resync");
+        assert!(step(&looped).await > 8.0 * 3600.0, "the first at once, then quiet until the resync");
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert!((step(&looped).await - 0.7).abs() < 1e-3, "a wake right after a pass waits");
+        assert!((step(&looped).await - 1.7).abs() < 1e-3, "a wake right after a pass waits");
+        sleep(1).await;
+        assert!((step(&looped).await - 0.7).abs() < 1e-3, "further wakes do not postpone it");
         sleep(1).await;
         assert!((step(&looped).await - 30.0).abs() < 1e-9);
+        sleep(60).await;
+        assert!((step(&looped).await - SETTLE.as_secs_f64()).abs() < 1e-9, "a wake out of the quiet waits for company");
         sleep(1).await;
         assert!((step(&looped).await - SHORTEST_WAKE.as_secs_f64()).abs() < 1e-9);
     }
@@ -619,8 +639,11 @@ mod tests {
         let begun = Instant::now();
         let first = step(&looped).await;
         assert_eq!(begun.elapsed(), PASS);
+        assert_eq!(Duration::from_secs_f64(step(&looped).await), SETTLE);
+        sleep(1).await;
         let second = step(&looped).await;
-        sleep(2).await;
+        step(&looped).await;
+        sleep(3).await;
         let third = step(&looped).await;
         assert!(first < second && second < third && third <= 4.0, "{first} {second} {third}");
         let memory = looped.memory.lock().expect("lock");
