@@ -53,7 +53,7 @@ fn latency() -> (u64, u64) {
 }
 
 /// How requests travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "camelCase")]
 pub enum Tier {
     /// In process on a paused clock.

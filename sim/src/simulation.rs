@@ -10,7 +10,7 @@ use fakes::history::{Event, Phase, Record};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::case::Case;
+use crate::case::{Case, Step, split};
 use crate::entropy;
 use crate::oracle::{self, Oracle, Violation};
 use crate::trace::Detail;
@@ -300,7 +300,13 @@ impl Tally {
 async fn story(mut world: World, case: &Case, window: Duration) -> Report {
     let verdict = phases(&mut world, case, window).await;
     let fired = world.faults.fired();
-    let end = world.look(end_state);
+    let mut end = world.look(end_state);
+    for step in &case.workload {
+        let Step::Instance(wish) = step else { continue };
+        let (namespace, name) = split(&wish.instance);
+        let runs = world.flux.deployed(namespace, name).map(|revision| revision.chart_version);
+        end.insert(format!("Helm {}", wish.instance), serde_json::json!(runs));
+    }
     let (trace, time) = (world.trace.clone(), world.time);
     world.end().await;
     Report {
@@ -317,7 +323,7 @@ async fn story(mut world: World, case: &Case, window: Duration) -> Report {
 
 async fn phases(world: &mut World, case: &Case, window: Duration) -> Verdict {
     // Without faults the promises of the healed phase hold from the beginning.
-    let disturbed = !case.faults.is_empty() || case.workload.iter().any(crate::case::Step::disturbs);
+    let disturbed = !case.faults.is_empty() || case.workload.iter().any(Step::disturbs);
     world.enter(if disturbed { Phase::Faults } else { Phase::Healed });
     if let Err(why) = world.faults.load(&case.faults) {
         return Verdict::Stuck { step: "faults".into(), why };

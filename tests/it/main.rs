@@ -5,4 +5,5 @@ mod cluster;
 mod conformance;
 mod runtime;
 mod schemas;
+mod simulation;
 mod tidy;

@@ -110,7 +110,7 @@ pub fn faults(screen: Screen) -> Exit {
 fn target(switch: Switch) -> Target {
     let name = format!("{switch:?}");
     if name.starts_with('S') {
-        return Target::new("OCIRepository", "org-a", "files");
+        return Target::new("OCIRepository", "org-a", "*");
     }
     Target::new("HelmRelease", "org-a", "files")
 }

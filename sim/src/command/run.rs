@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Exit;
 use super::screen::{Screen, Tint, nearest};
-use crate::case::Case;
+use crate::case::{Case, Tier};
 use crate::scenario;
-use crate::simulation::{Report, Simulation};
+use crate::simulation::{Report, Simulation, Verdict};
 use crate::stories;
 use crate::trace::Detail;
 
@@ -19,6 +19,9 @@ pub struct RunArgs {
     /// Entropy seed: hash order and jitter, that is, who runs next
     #[arg(long)]
     entropy: Option<u64>,
+    /// How requests travel
+    #[arg(long, value_enum, default_value_t = Tier::Direct)]
+    tier: Tier,
     /// install, upgrade, rollback, deletion, whole, or a .sim or .case.json file
     #[arg(long, default_value = "whole")]
     scenario: String,
@@ -39,6 +42,7 @@ pub fn run(screen: Screen, args: &RunArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    case.tier = args.tier;
     case.world = args.seed.unwrap_or(case.world);
     case.entropy = args.entropy.unwrap_or(case.entropy);
     let detail = if args.full { Detail::Full } else { Detail::Lines };
@@ -78,6 +82,9 @@ pub fn show(screen: Screen, report: &Report) {
     screen.object(report);
     let tint = if report.verdict.is_clean() { Tint::Green } else { Tint::Red };
     screen.line(&screen.tint(&report.verdict.to_string(), tint));
+    if let Verdict::Violation { at, .. } = report.verdict {
+        around(screen, report, at);
+    }
     screen.line(&format!(
         "  {} records, {:.1} simulated s, {} requests and {} writes of the operator, {} draws, trace {}",
         report.records,
@@ -87,6 +94,16 @@ pub fn show(screen: Screen, report: &Report) {
         report.draws,
         report.hash
     ));
+}
+
+/// The records around a violation, its own marked.
+fn around(screen: Screen, report: &Report, at: u64) {
+    let Ok(at) = usize::try_from(at) else { return };
+    let from = at.saturating_sub(20);
+    for (index, line) in report.lines.iter().enumerate().skip(from).take(25) {
+        let mark = if index + 1 == at { "→" } else { " " };
+        screen.line(&screen.tint(&format!("  {mark} {line}"), Tint::Dim));
+    }
 }
 
 /// The exit code of a run that should be as its case expects; a failure is written down with the command that repeats it.

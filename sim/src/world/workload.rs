@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use fakes::script::Order;
 use serde_json::{Value, json};
 
 use super::{World, instance_path, message};
 use crate::case::{Step, Until, Wish, seconds, split};
 use crate::truth::{
-    INSTANCES, Truth, condition_reason, condition_status, deleting, generation, number, owner, text, uid,
+    INSTANCES, OCI_REPOSITORIES, Truth, condition_reason, condition_status, deleting, generation, number, owner, text, uid,
 };
 
 /// The cluster id every case uses (contract §28).
@@ -40,7 +41,7 @@ impl World {
             Step::Patch { path, merge } => accepted(user.merge_patch(path, merge).await),
             Step::Delete { path } => accepted(user.delete(path, None).await),
             Step::Flux { order } => {
-                self.order(order.clone());
+                self.order(self.named(order));
                 Ok(())
             }
             Step::Wait { until, within } => self.until(seconds(*within), |truth| reached(until, truth)).await,
@@ -55,6 +56,18 @@ impl World {
                 Ok(())
             }
         }
+    }
+}
+
+impl World {
+    /// An order for "the source, whatever its name" (`*`), addressed to the one that is there.
+    fn named(&self, order: &Order) -> Order {
+        let mut order = order.clone();
+        if let Some(target) = order.target.as_mut().filter(|target| target.name == "*") {
+            let first = |truth: &Truth| truth.all(OCI_REPOSITORIES).next().map(|(address, _)| address.name.clone());
+            target.name = self.look(first).unwrap_or_default();
+        }
+        order
     }
 }
 
