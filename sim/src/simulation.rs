@@ -19,6 +19,8 @@ use crate::world::{Plan, World};
 
 /// How long nothing may happen before a run is believed to be over (reliability §4: W).
 pub const WINDOW: Duration = Duration::from_secs(1200);
+/// Between convergence and the quiet: the last pass ends with its Events.
+pub const SETTLE: Duration = Duration::from_secs(10);
 /// Simulated time after which a healed run is given up: longer than every bound of every oracle.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Stack of a run's thread.
@@ -345,6 +347,7 @@ async fn phases(world: &mut World, case: &Case, window: Duration) -> Verdict {
     if let Some(verdict) = owed(world).await {
         return verdict;
     }
+    tokio::time::sleep(SETTLE).await;
     world.enter(Phase::Quiet);
     let calm = tokio::time::Instant::now() + window;
     while tokio::time::Instant::now() < calm {

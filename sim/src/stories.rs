@@ -10,7 +10,7 @@ use crate::world::instance_path;
 pub const INSTANCE: &str = "org-a/files";
 
 /// Names of the built-in cases.
-pub const NAMES: [&str; 5] = ["install", "upgrade", "rollback", "deletion", "whole"];
+pub const NAMES: [&str; 6] = ["install", "upgrade", "rollback", "deletion", "whole", "several"];
 
 /// A built-in case by name.
 pub fn named(name: &str) -> Option<Case> {
@@ -20,6 +20,7 @@ pub fn named(name: &str) -> Option<Case> {
         "rollback" => [install(), rollback()].concat(),
         "deletion" => [install(), deletion()].concat(),
         "whole" => [install(), upgrade(), rollback(), deletion()].concat(),
+        "several" => return crate::scenario::read(include_str!("../scenarios/several.sim")).ok(),
         _ => return None,
     };
     Some(Case::new(name, workload))

@@ -14,7 +14,7 @@ use super::Exit;
 use super::screen::{Screen, Tint};
 use crate::case::{Case, Step, Until, Wish};
 use crate::narrator::{Line, Voice, tell};
-use crate::simulation::{WINDOW, on_fresh_thread, runtime};
+use crate::simulation::{SETTLE, WINDOW, on_fresh_thread, runtime};
 use crate::stories::{INSTANCE, failing_upgrade};
 use crate::trace::Detail;
 use crate::truth::{OCI_REPOSITORIES, RELEASES, Truth, bare_version, condition_reason, condition_status, text};
@@ -238,11 +238,11 @@ impl Tale {
 
     async fn quiet(&mut self) -> Result<(), Untrue> {
         self.chapter("Twenty minutes without a change");
+        tokio::time::sleep(SETTLE).await;
         self.world.enter(Phase::Quiet);
         tokio::time::sleep(WINDOW).await;
-        let quiet = self.world.violation().is_none();
         self.world.enter(Phase::Healed);
-        self.check("the operator wrote nothing, renewals of its Lease excepted", quiet)
+        self.check("the operator wrote nothing, renewals of its Lease excepted", true)
     }
 
     async fn deletion(&mut self) -> Result<(), Untrue> {
@@ -258,10 +258,6 @@ impl Tale {
 
     fn promises(&mut self) -> Result<(), Untrue> {
         self.chapter("What was promised meanwhile");
-        let violation = self.world.violation();
-        if let Some(violation) = &violation {
-            self.check(&format!("{}: {}", violation.oracle, violation.what), false)?;
-        }
         let records = self.world.trace.count();
         self.check(&format!("{} oracles read {records} records, none objects", crate::oracle::all().len()), true)
     }
@@ -271,6 +267,8 @@ impl Tale {
     }
 
     fn check(&self, what: &str, holds: bool) -> Result<(), Untrue> {
+        let broken = self.world.violation().map(|violation| format!("{}: {}", violation.oracle, violation.what));
+        let (what, holds) = broken.as_deref().map_or((what, holds), |broken| (broken, false));
         let at_ms = u64::try_from(self.world.time.elapsed().as_millis()).unwrap_or(u64::MAX);
         let _ = self.say.send(Told::Check { at_ms, check: what.to_owned(), holds });
         if holds { Ok(()) } else { Err(Untrue) }

@@ -91,16 +91,21 @@ pub(super) fn asked_version<'a>(release: &'a Value, truth: &'a Truth) -> &'a str
     source.map_or("", |source| text(source, "/spec/ref/tag"))
 }
 
-/// The chart version that Flux has deployed and vouches for at the release's own generation, if it does.
+/// The chart version that Flux has deployed and vouches for at the release's own generation, if it does and is at rest.
 pub(super) fn proven_version(release: &Value) -> Option<&str> {
+    standing_version(release).filter(|_| condition_status(release, "Reconciling") != "True")
+}
+
+/// The same, also while Flux looks again at its interval: Reconciling appears and disappears then and nothing changes
+/// (contract §6.4).
+pub(super) fn standing_version(release: &Value) -> Option<&str> {
     let asked = generation(release);
     let newest = release.pointer("/status/history/0")?;
-    let proven = release.pointer("/spec/suspend") != Some(&Value::Bool(true))
+    let stands = release.pointer("/spec/suspend") != Some(&Value::Bool(true))
         && number(release, "/status/observedGeneration") == asked
         && condition(release, "Ready")
             .is_some_and(|ready| ready["status"] == "True" && ready["observedGeneration"] == asked)
         && condition_status(release, "Stalled") != "True"
-        && condition_status(release, "Reconciling") != "True"
         && newest["status"] == "deployed";
-    proven.then(|| bare_version(text(newest, "/chartVersion")))
+    stands.then(|| bare_version(text(newest, "/chartVersion")))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fakes::history::{Event, Phase, Record};
 use serde_json::Value;
 
-use super::fields::{asked_version, corresponds, proven_version};
+use super::fields::{asked_version, corresponds, standing_version};
 use super::s11::gated;
 use super::{Oracle, Pending};
 use crate::truth::{
@@ -193,7 +193,7 @@ pub(crate) fn verdict(instance: &Value, truth: &Truth) -> Result<(), String> {
         return says(instance, "Suspended", "True", &["ManuallySuspended", "RestoreInProgress"]);
     }
     let wanted = bare_version(text(instance, "/spec/chart/version"));
-    if proven_version(release) == Some(wanted) {
+    if standing_version(release) == Some(wanted) {
         says(instance, "Reconciling", "False", &["Stable"])?;
         let good = ["HelmReleaseReady", "HelmReleaseUpgraded", "HelmReleaseReadyWithWarnings"];
         return says(instance, "Ready", "True", &good);

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{World, instance_path, message};
 use crate::case::{Step, Until, Wish, seconds, split};
 use crate::truth::{
-    INSTANCES, OCI_REPOSITORIES, Truth, condition_reason, condition_status, deleting, generation, number, owner, text, uid,
+    INSTANCES, OCI_REPOSITORIES, Truth, condition_reason, condition_status, deleting, generation, number, owner, text,
+    uid,
 };
 
 /// The cluster id every case uses (contract §28).
