@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use super::{Clock, Config, Server};
 
+mod deletion;
 mod identity;
+mod ownership;
 
 /// A server at a fixed time, with namespace `ns`.
 async fn server() -> Server {

@@ -343,7 +343,8 @@ impl Graph {
                 other.push(dependent.identity.uid.clone());
             }
         }
-        if node.observed && node.identity == *identity || !node.observed && other.is_empty() {
+        let certain = if node.observed { node.identity == *identity } else { other.is_empty() };
+        if certain {
             self.removed(&identity.uid);
             return;
         }
