@@ -3,6 +3,7 @@
 mod adapter;
 mod cluster;
 mod conformance;
+mod flux_switches;
 mod runtime;
 mod schemas;
 mod simulation;
