@@ -567,9 +567,7 @@ impl Situation<'_> {
                 findings.message = "Flux has not looked at the HelmRelease yet".into();
                 findings.reconciling = busy(Reason::HelmReleaseInstalling, "waiting for Flux");
             }
-            Progress::SourceFetching if reading.deployed => {
-                findings.reconciling = busy(Reason::HelmReleaseUpgrading, UPGRADING);
-            }
+            Progress::SourceFetching | Progress::Pending if reading.deployed => self.upcoming(findings),
             Progress::SourceFetching => {
                 findings.outlook = Outlook::Installing;
                 findings.message = INSTALLING.into();
@@ -589,14 +587,7 @@ impl Situation<'_> {
                 findings.message = INSTALLING.into();
                 findings.reconciling = busy(Reason::HelmReleaseInstalling, INSTALLING);
             }
-            Progress::Pending => {
-                if self.asked_for() {
-                    findings.outlook = Outlook::Upgrading;
-                    findings.message = UPGRADING.into();
-                }
-                findings.reconciling = busy(Reason::HelmReleaseUpgrading, UPGRADING);
-            }
-            Progress::Upgrading => {
+            Progress::Upgrading | Progress::Pending => {
                 findings.outlook = Outlook::Upgrading;
                 findings.message = UPGRADING.into();
                 findings.reconciling = busy(Reason::HelmReleaseUpgrading, UPGRADING);
@@ -660,19 +651,24 @@ impl Situation<'_> {
 
     /// The release is being written in this pass: what its old status says is over.
     fn written(&self, findings: &mut Findings) -> Option<Duration> {
-        let there = self.reading.deployed;
-        let reason = if there { Reason::HelmReleaseUpgrading } else { Reason::HelmReleaseInstalling };
-        match (there, self.asked_for()) {
-            (true, true) => (findings.outlook, findings.message) = (Outlook::Upgrading, UPGRADING.into()),
-            (true, false) => {}
-            (false, _) => {
-                findings.outlook = Outlook::Unknown;
-                findings.message = "Flux has not looked at the HelmRelease yet".into();
-            }
+        if self.reading.deployed {
+            self.upcoming(findings);
+        } else {
+            findings.outlook = Outlook::Unknown;
+            findings.message = "Flux has not looked at the HelmRelease yet".into();
+            findings.reconciling = Some((Status::True, Reason::HelmReleaseInstalling, "waiting for Flux".into()));
         }
-        let message = if there { UPGRADING } else { "waiting for Flux" };
-        findings.reconciling = Some((Status::True, reason, message.into()));
         None
+    }
+
+    /// A newer release is on its way and has not begun. One that the user asked for shows at once; one that follows from a
+    /// changed setting or a repaired source shows when the engine runs it, if it does.
+    fn upcoming(&self, findings: &mut Findings) {
+        if self.asked_for() {
+            findings.outlook = Outlook::Upgrading;
+            findings.message = UPGRADING.into();
+            findings.reconciling = Some((Status::True, Reason::HelmReleaseUpgrading, UPGRADING.into()));
+        }
     }
 
     /// Degraded once the source has failed for long enough. Flux moves its time with every new message, so our own record
