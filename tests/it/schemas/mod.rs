@@ -4,6 +4,7 @@
 //! line that it was skipped: the files are other people's text and no part of this repository.
 
 mod compare;
+mod payloads;
 mod statuses;
 
 use std::collections::BTreeMap;

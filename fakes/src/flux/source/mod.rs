@@ -157,13 +157,13 @@ async fn announce(subject: &mut Subject<'_>) -> Result<(), Stop> {
     let message = if lost {
         subject.set_status("artifact", Value::Null);
         subject.set_status("url", Value::Null);
+        subject.remove("ArtifactInStorage");
         "building artifact: disappeared from storage".to_owned()
     } else if observed != generation {
         format!("processing object: new generation {observed} -> {generation}")
     } else {
         return Ok(());
     };
-    subject.remove("ArtifactInStorage");
     subject.reconciling("Progressing", &message);
     subject.ready("Unknown", "Progressing", &message);
     subject.patch().await
