@@ -27,6 +27,7 @@ struct DeleteOptions {
     resource_version: Option<String>,
     orphan_dependents: Option<bool>,
     policy: Option<String>,
+    grace_seconds: Option<i64>,
 }
 
 impl DeleteOptions {
@@ -37,6 +38,7 @@ impl DeleteOptions {
         if request.body.is_empty() {
             options.policy = query.get("propagationPolicy").map(str::to_owned);
             options.orphan_dependents = query.flag("orphanDependents");
+            options.grace_seconds = query.get("gracePeriodSeconds").and_then(|text| text.parse().ok());
         } else {
             let body = decode::body(request)?.value;
             let kind = body["kind"].as_str().unwrap_or_default();
@@ -52,6 +54,7 @@ impl DeleteOptions {
             options.resource_version = body["preconditions"]["resourceVersion"].as_str().map(str::to_owned);
             options.orphan_dependents = body["orphanDependents"].as_bool();
             options.policy = body["propagationPolicy"].as_str().map(str::to_owned);
+            options.grace_seconds = body["gracePeriodSeconds"].as_i64();
         }
         let mut causes = Vec::new();
         if options.orphan_dependents.is_some() && options.policy.is_some() {
@@ -175,7 +178,7 @@ fn is_namespace(resource: &Resource) -> bool {
 
 /// What a deletion did to one object.
 enum Removal {
-    /// It waits for finalizers.
+    /// It waits for finalizers, or for its grace period.
     Stays(Arc<Stored>),
     /// It is gone; its last state at the revision of the deletion.
     Gone(Arc<Stored>),
@@ -204,9 +207,10 @@ fn remove(
         let value = (!finalizers.is_empty()).then(|| json!(finalizers));
         meta::set(&mut new, "finalizers", value);
     }
-    let stays = !finalizers.is_empty() || first;
-    if stays {
-        mark(&mut new, pass, resource);
+    let grace = super::builtin::grace_seconds(resource, object, options.grace_seconds);
+    let stays = !finalizers.is_empty() || first || grace.is_some_and(|seconds| seconds > 0);
+    if stays || grace.is_some() {
+        mark(&mut new, pass, resource, grace.unwrap_or(0));
     }
     let shown = if new == *object {
         existing.clone()
@@ -227,22 +231,31 @@ fn remove(
 }
 
 /// Sets what a terminating object shows (C5, C8).
-fn mark(object: &mut Value, pass: &Pass<'_>, resource: &Resource) {
+fn mark(object: &mut Value, pass: &Pass<'_>, resource: &Resource, grace: i64) {
     if meta::terminating(object) {
         // Only namespaces can be without it here, see below.
         if object["metadata"]["deletionGracePeriodSeconds"].is_null() {
             meta::set(object, "deletionGracePeriodSeconds", Some(json!(0)));
+        }
+        // A grace period may become shorter (C16).
+        let left = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        if grace < left {
+            let end = meta::text(object, "deletionTimestamp").parse::<jiff::Timestamp>().unwrap_or(pass.now);
+            let end = end.checked_sub(jiff::SignedDuration::from_secs(left - grace)).unwrap_or(end);
+            meta::set(object, "deletionTimestamp", Some(json!(rest::second(end))));
+            meta::set(object, "deletionGracePeriodSeconds", Some(json!(grace)));
         }
         return;
     }
     if let Some(generation) = object["metadata"]["generation"].as_i64().filter(|generation| *generation > 0) {
         meta::set(object, "generation", Some(json!(generation + 1)));
     }
-    meta::set(object, "deletionTimestamp", Some(json!(rest::second(pass.now))));
+    let end = pass.now.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(pass.now);
+    meta::set(object, "deletionTimestamp", Some(json!(rest::second(end))));
     if is_namespace(resource) {
         object["status"]["phase"] = json!("Terminating");
     } else {
-        meta::set(object, "deletionGracePeriodSeconds", Some(json!(0)));
+        meta::set(object, "deletionGracePeriodSeconds", Some(json!(grace)));
     }
 }
 

@@ -141,7 +141,12 @@ impl Target {
         let resource = resources.get(&group, &version, &rest[0]).cloned().ok_or_else(missing)?;
         let name = rest.get(1).map(|part| part.as_ref().to_owned());
         let subresource = rest.get(2).map(|part| part.as_ref().to_owned());
-        if rest.len() > 3 || subresource.as_ref().is_some_and(|sub| !resource.has_subresource(sub)) {
+        let unknown = subresource.as_ref().is_some_and(|sub| !resource.has_subresource(sub));
+        if unknown && resource.custom.is_some() && rest.len() == 3 {
+            // The handler of custom resources says it of the object.
+            return Err(Status::not_found(&resource.group, &resource.plural, name.as_deref().unwrap_or_default()));
+        }
+        if rest.len() > 3 || unknown {
             return Err(Status::no_such_resource());
         }
         if nested && !resource.namespaced || resource.namespaced && namespace.is_empty() && name.is_some() {

@@ -50,6 +50,19 @@ pub fn update(pass: &Pass<'_>, target: &Target, live: Option<&Value>, new: &mut 
     });
 }
 
+/// Records what a controller of the server itself changes through a subresource.
+pub fn by_server(resource: &Resource, subresource: &str, live: &Value, new: &mut Value, now: jiff::Timestamp) {
+    let target = apply::Target {
+        api_version: &resource.api_version,
+        kind: &resource.kind,
+        schema: resource.schema().root(),
+        other_versions: &[],
+        subresource,
+        reset: Reset::Fields(&[&["spec"]]),
+    };
+    apply::track_update(Some(live), new, &UpdateRequest { manager: "kube-apiserver", now, target });
+}
+
 /// Merges an applied body into the live object.
 ///
 /// # Errors

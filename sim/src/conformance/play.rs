@@ -142,8 +142,15 @@ impl Run {
 
     async fn prepare(&mut self, crds: &[Value]) -> Result<(), String> {
         for crd in crds {
-            let created =
-                self.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None, Some(crd)).await;
+            // The recorded server got its definition from `kubectl create`, and some sequences read who owns it.
+            let created = self
+                .send(
+                    "POST",
+                    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldManager=kubectl-create",
+                    None,
+                    Some(crd),
+                )
+                .await;
             if created.code != 201 {
                 return Err(format!("the definition is refused: {}", created.body));
             }

@@ -47,6 +47,18 @@ pub fn shown_form(resource: &Resource, stored: &Value) -> Option<Value> {
     (resource.group == "events.k8s.io").then(|| event::convert(stored, false))
 }
 
+/// Seconds that an object is given to end, for kinds that end gracefully: pods (C16). A pod that runs nowhere gets none.
+pub fn grace_seconds(resource: &Resource, object: &Value, wanted: Option<i64>) -> Option<i64> {
+    if &*resource.id != "pods" {
+        return None;
+    }
+    let over = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if over || object["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
+        return Some(0);
+    }
+    Some(wanted.or_else(|| object["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30).max(0))
+}
+
 /// The objects that a fresh server has: the four namespaces.
 pub fn install(server: &super::server::Server) {
     let now = server.config().clock.now();

@@ -39,8 +39,9 @@ pub(super) fn message(message: &Message, input: &[u8], object: &mut Map<String, 
             (Shape::Struct(nested), Raw::Bytes(bytes)) => {
                 let mut inner = Map::new();
                 self::message(nested, bytes, &mut inner)?;
-                // A struct that is not a pointer is always on the wire; JSON without content means the same to every reader.
-                if !inner.is_empty() {
+                // A struct that is not a pointer is always on the wire. Without content it means nothing, except for `spec`,
+                // below which defaults are filled in.
+                if !inner.is_empty() || json == "spec" {
                     set(object, json, Value::Object(inner));
                 }
             }

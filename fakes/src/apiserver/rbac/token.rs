@@ -104,3 +104,28 @@ pub(super) fn verify(config: &Config, state: &State, secret: &str) -> Option<Use
     user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![id]);
     alive.then_some(user)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apiserver::{Clock, Server};
+
+    /// K5: a JWT for ten minutes or longer, whose user is the ServiceAccount.
+    #[tokio::test]
+    async fn conf_k5() {
+        let mut config = Config::new(Clock::new(|| jiff::Timestamp::UNIX_EPOCH), 1);
+        config.authorization = crate::apiserver::Authorization::Rbac;
+        let client = Server::new(config).client("test");
+        let accounts = "/api/v1/namespaces/default/serviceaccounts";
+        let (_, account) = client.post(accounts, &json!({"metadata": {"name": "robot"}})).await;
+        let path = format!("{accounts}/robot/token");
+        let (code, review) = client.post(&path, &json!({"spec": {"expirationSeconds": 600}})).await;
+        assert_eq!(code, 201);
+        assert_eq!(review["metadata"]["uid"], account["metadata"]["uid"]);
+        assert_eq!(review["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:spec": {"f:expirationSeconds": {}}}));
+        assert_eq!(review["status"]["expirationTimestamp"], "1970-01-01T00:10:00Z");
+        assert!(review["status"]["token"].as_str().is_some_and(|token| token.starts_with("eyJ")));
+        let (code, refusal) = client.post(&path, &json!({"spec": {"expirationSeconds": 60}})).await;
+        assert_eq!((code, &refusal["details"]["causes"][0]["field"]), (422, &json!("spec.expirationSeconds")));
+    }
+}
