@@ -50,8 +50,7 @@ pub fn media_type(request: &Request) -> &str {
 /// # Errors
 /// 400.
 pub fn parse_json(bytes: &[u8]) -> Outcome<Parsed> {
-    let (value, duplicates) = json::parse(bytes)
-        .map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
+    let (value, duplicates) = json::parse(bytes).map_err(Status::bad_request)?;
     Ok(Parsed { value, duplicates })
 }
 
@@ -76,11 +75,33 @@ pub fn parse_yaml(bytes: &[u8]) -> Outcome<Parsed> {
 /// # Errors
 /// 400, 415 and, for a custom resource of a wrong kind, 422.
 pub fn object(pass: &mut Pass<'_>, resource: &Resource, options: &WriteOptions) -> Outcome<Value> {
-    let Parsed { mut value, duplicates } = body(pass.request)?;
+    let bytes = &pass.request.body;
+    let unrecognized = |why: &str| {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            resource.kind,
+            summary(bytes)
+        );
+        Status::bad_request(message)
+    };
+    let parsed = body(pass.request).map_err(|status| match status.code {
+        400 if bytes.is_empty() => {
+            unrecognized("couldn't get version/kind; json parse error: unexpected end of JSON input")
+        }
+        400 => unrecognized(&format!("couldn't get version/kind; json parse error: {}", status.message)),
+        _ => status,
+    })?;
+    let Parsed { mut value, duplicates } = parsed;
     if !value.is_object() {
-        return Err(Status::bad_request(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct",
-        ));
+        let found = meta::go_kind(&value);
+        return Err(unrecognized(&format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
+    for (field, shown) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+        if resource.custom.is_some() && value[field].as_str().is_none_or(str::is_empty) {
+            return Err(unrecognized(&format!("Object '{shown}' is missing in '{}'", String::from_utf8_lossy(bytes))));
+        }
     }
     check_kind(resource, &mut value)?;
     let problems = unknown_fields(resource, &mut value, &duplicates)?;
@@ -129,10 +150,10 @@ pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcom
         if let Some(cause) =
             schema.validate(value, None).into_iter().find(|cause| cause.reason == "FieldValueTypeInvalid")
         {
-            return refuse(&format!(
-                "json: cannot unmarshal into Go struct field {}.{}: {}",
-                resource.kind, cause.field, cause.message
-            ));
+            return refuse(&format!("json: {}", mistyped(resource, &cause)));
+        }
+        if let Some(at) = bad_base64(value) {
+            return refuse(&format!("illegal base64 data at input byte {at}"));
         }
         drop_empty(schema.root(), value, true);
     }
@@ -142,6 +163,58 @@ pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcom
         schema.default(value);
     }
     Ok(unknown)
+}
+
+/// The words of Go's decoder for a value of a wrong type.
+fn mistyped(resource: &Resource, cause: &Cause) -> String {
+    let go = |name: &str| match name {
+        "integer" | "number" => "number".to_owned(),
+        "boolean" => "bool".to_owned(),
+        other => other.to_owned(),
+    };
+    let found = go(cause.message.split('"').nth(1).unwrap_or_default());
+    let wanted =
+        cause.message.split("must be of type ").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default();
+    let wanted = match wanted {
+        "object" => "map[string]string",
+        "array" => "[]string",
+        "integer" => "int32",
+        "boolean" => "bool",
+        other => other,
+    };
+    // Keys of maps and positions in lists are no struct fields.
+    let mut node = Some(&**resource.schema().root());
+    let mut path = vec![resource.kind.as_str()];
+    for part in cause.field.split('.') {
+        let name = part.split('[').next().unwrap_or_default();
+        let declared = node.and_then(|node| node.properties.get(name));
+        if declared.is_some() {
+            path.push(name);
+        }
+        node = declared.or_else(|| node.and_then(|node| node.additional.as_ref())).map(|node| &**node);
+        if part.contains('[') {
+            node = node.and_then(|node| node.items.as_deref());
+        }
+    }
+    format!("cannot unmarshal {found} into Go struct field {} of type {wanted}", path.join("."))
+}
+
+/// Where the bytes of a Secret or ConfigMap are not base64.
+fn bad_base64(value: &Value) -> Option<usize> {
+    use base64::Engine as _;
+    let field = match value["kind"].as_str() {
+        Some("Secret") => "data",
+        Some("ConfigMap") => "binaryData",
+        _ => return None,
+    };
+    let texts = value[field].as_object().into_iter().flatten().filter_map(|(_, text)| text.as_str());
+    texts.into_iter().find_map(|text| {
+        base64::engine::general_purpose::STANDARD.decode(text).err().map(|error| match error {
+            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            base64::DecodeError::InvalidLength(length) => length / 4 * 4,
+            base64::DecodeError::InvalidPadding => text.trim_end_matches('=').len(),
+        })
+    })
 }
 
 /// Go leaves out empty lists and maps of built-in kinds when it encodes them.
@@ -170,14 +243,26 @@ fn drop_empty(node: &Node, value: &mut Value, root: bool) {
     });
 }
 
-fn check_kind(resource: &Resource, value: &mut Value) -> Outcome<()> {
+/// The beginning of a body, as errors show it: text of an object, anything else in hexadecimal.
+fn summary(bytes: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let cut = &bytes[..bytes.len().min(SHOWN)];
+    let more = if bytes.len() > SHOWN { " ..." } else { "" };
+    match bytes.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(cut)),
+        Some(_) => format!("{}{more}", cut.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
+}
+
+/// The body must be of the resource's kind and version; built-in kinds may leave both out (F16, J5).
+///
+/// # Errors
+/// 400, and 422 for a custom resource of another kind.
+pub fn check_kind(resource: &Resource, value: &mut Value) -> Outcome<()> {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let (api_version, kind) = (text(value, "apiVersion"), text(value, "kind"));
     if resource.custom.is_some() {
-        if kind.is_empty() {
-            let shown = json::to_string(value);
-            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{shown}'")));
-        }
         if api_version != resource.api_version {
             let expected = &resource.api_version;
             let message = format!(
@@ -186,18 +271,27 @@ fn check_kind(resource: &Resource, value: &mut Value) -> Outcome<()> {
             return Err(Status::bad_request(message));
         }
         if kind != resource.kind {
-            let cause = Cause::invalid("kind", &Value::from(kind), format!("must be {}", resource.kind));
-            return Err(Status::invalid(&resource.group, &resource.kind, meta::text(value, "name"), vec![cause]));
+            let cause = Cause::invalid("kind", &Value::from(kind.as_str()), format!("must be {}", resource.kind));
+            return Err(Status::invalid(&resource.group, &kind, meta::text(value, "name"), vec![cause]));
         }
         return Ok(());
     }
-    if !api_version.is_empty() && api_version != resource.api_version || !kind.is_empty() && kind != resource.kind {
-        let expected = &resource.api_version;
-        let message =
-            format!("the API version in the data ({api_version}) does not match the expected API version ({expected})");
-        return Err(Status::bad_request(message));
+    let own = &resource.kind;
+    if !kind.is_empty() && kind != *own {
+        let version = if api_version.is_empty() { &resource.version } else { &api_version };
+        let version = version.rsplit('/').next().unwrap_or_default();
+        let internal =
+            if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or_default() };
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {own}: converting ({version}.{kind}) to ({internal}.{own}): unknown conversion"
+        )));
+    }
+    if !api_version.is_empty() && api_version != resource.api_version {
+        return Err(Status::bad_request(format!(
+            "{own} in version {api_version:?} cannot be handled as a {own}: no kind {own:?} is registered for version {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        )));
     }
     value["apiVersion"] = Value::from(resource.api_version.as_str());
-    value["kind"] = Value::from(resource.kind.as_str());
+    value["kind"] = Value::from(own.as_str());
     Ok(())
 }

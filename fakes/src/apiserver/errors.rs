@@ -45,10 +45,9 @@ impl Cause {
         Cause::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
     }
 
-    /// `Unsupported value: <value>: supported values: …`, the choices sorted.
+    /// `Unsupported value: <value>: supported values: …`, the choices in the order given.
     pub fn not_supported(field: impl Into<String>, value: &Value, choices: &[&str]) -> Cause {
-        let mut choices: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
-        choices.sort();
+        let choices: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
         let message = format!("Unsupported value: {}: supported values: {}", shown(value), choices.join(", "));
         Cause::new("FieldValueNotSupported", field, message)
     }
@@ -157,6 +156,31 @@ impl Status {
     pub fn method_not_allowed() -> Status {
         Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
             .with_details(Details::default())
+    }
+
+    /// 405 of a custom resource, naming the verb.
+    pub fn verb_not_supported(group: &str, plural: &str, verb: &str) -> Status {
+        let message = format!("{verb} is not supported on resources of kind {:?}", qualified(plural, group));
+        Status::new(405, "MethodNotAllowed", message).about(group, plural, "")
+    }
+
+    /// 429 in plain text: too many requests are in flight (L1). Not a Status, which clients that expect one get wrong.
+    pub fn overloaded() -> Status {
+        let message = "Too many requests, please try again later.\n";
+        Status { plain: true, retry_after: Some(1), ..Status::new(429, "TooManyRequests", message) }
+    }
+
+    /// 429 while the storage of a resource starts (L3).
+    pub fn initializing() -> Status {
+        let details = Details { retry_after_seconds: 1, ..Details::default() };
+        let status = Status::new(429, "TooManyRequests", "storage is (re)initializing").with_details(details);
+        Status { retry_after: Some(1), ..status }
+    }
+
+    /// 503 for paths of custom resources before definitions are read after a start (B15).
+    pub fn not_installed() -> Status {
+        let message = "the request has been made before all known HTTP paths have been installed, please try again";
+        Status { retry_after: Some(5), ..Status::new(503, "ServiceUnavailable", message) }
     }
 
     /// 409 on create.

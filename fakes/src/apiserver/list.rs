@@ -79,7 +79,11 @@ pub fn check_reached(wanted: u64, current: u64) -> Outcome<()> {
 /// 500, as the real server answers (B9).
 pub fn parse_revision_of_watch(text: Option<&str>) -> Outcome<Option<u64>> {
     let Some(text) = text else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Status::internal(format!("strconv.ParseUint: parsing {text:?}: invalid syntax")))
+    text.parse().map(Some).map_err(|_| {
+        Status::internal(format!(
+            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+        ))
+    })
 }
 
 /// How the revision of a list is meant.
@@ -169,7 +173,7 @@ fn page(pass: &Pass<'_>, target: &Target) -> Outcome<Page> {
     let Some(version) = version else { return Ok(Page { after: None, at: At::Latest }) };
     let revision: u64 = version.parse().map_err(|_| {
         Status::bad_request(format!(
-            "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
+            "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
         ))
     })?;
     check_reached(revision, pass.state.store.revision())?;
@@ -211,7 +215,7 @@ fn token(revision: i64, last: &Key, namespace: &str) -> String {
 }
 
 fn read_token(token: &str, namespace: &str) -> Outcome<(i64, Key)> {
-    let wrong = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+    let wrong = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| wrong(&error.to_string()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
     if value["v"] != json!("meta.k8s.io/v1") {

@@ -87,19 +87,6 @@ pub fn decode(object: &mut Value) -> Decoded {
     decoded
 }
 
-/// Brings the fields of `metadata` into wire order again after some were set, and `metadata` in front of what follows it.
-pub fn order(object: &mut Value) {
-    let Some(fields) = object.as_object_mut() else { return };
-    let Some(Value::Object(metadata)) = fields.shift_remove("metadata") else { return };
-    let mut known: Vec<(usize, String, Value)> = metadata
-        .into_iter()
-        .map(|(key, value)| (FIELDS.iter().position(|field| *field == key).unwrap_or(FIELDS.len()), key, value))
-        .collect();
-    known.sort_by_key(|(position, ..)| *position);
-    let metadata = known.into_iter().map(|(_, key, value)| (key, value)).collect();
-    fields.shift_insert(0, "metadata".to_owned(), Value::Object(metadata));
-}
-
 fn wrong_part(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {
@@ -110,7 +97,8 @@ fn wrong_part(value: &Value) -> Value {
     }
 }
 
-fn go_kind(value: &Value) -> &'static str {
+/// The word of Go's decoder for a JSON value.
+pub fn go_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -166,6 +154,43 @@ fn entries(items: &mut [Value], path: &str, fields: &[&str], unknown: &mut Vec<S
         });
     }
     Ok(())
+}
+
+/// Drops all but the first owner reference of each uid and returns the warning about it (C19).
+pub fn deduplicate_owners(object: &mut Value) -> Option<String> {
+    let owners = object.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
+    let (mut seen, mut twice): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    owners.retain(|owner| {
+        let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+        let first = !seen.contains(&uid);
+        if first {
+            seen.push(uid);
+        } else if !twice.contains(&uid) {
+            twice.push(uid);
+        }
+        first
+    });
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        )
+    })
+}
+
+/// Warnings about new finalizers of custom resources that are not qualified by a domain and a path.
+pub fn finalizer_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let known: Vec<&str> = old.into_iter().flat_map(finalizers).collect();
+    let mut added: Vec<&str> = finalizers(new).filter(|name| !known.contains(name)).collect();
+    added.sort_unstable();
+    added.dedup();
+    let plain = |name: &&str| !name.contains('/') && !matches!(*name, "orphan" | "foregroundDeletion" | "kubernetes");
+    let warn = |name: &str| {
+        format!(
+            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers"
+        )
+    };
+    added.into_iter().filter(plain).map(warn).collect()
 }
 
 /// Text of a metadata field, empty when missing.
@@ -321,8 +346,7 @@ pub fn validate(object: &Value, name_problems: &dyn Fn(&str) -> Vec<String>) -> 
     let generate_name = text(object, "generateName");
     if !generate_name.is_empty() {
         // The prefix may end in a dash: the suffix follows.
-        let prefix =
-            format!("{}a", generate_name.strip_suffix('-').map_or(generate_name.to_owned(), |base| format!("{base}-")));
+        let prefix = generate_name.strip_suffix('-').map_or(generate_name.to_owned(), |base| format!("{base}a"));
         for problem in name_problems(&prefix) {
             causes.push(Cause::invalid("metadata.generateName", &json!(generate_name), problem));
         }

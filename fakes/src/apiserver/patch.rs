@@ -33,6 +33,10 @@ pub fn patch(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         _ => false,
     };
     if !known {
+        if media_type != STRATEGIC_PATCH {
+            let status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+            return Err(status.with_details(Details::default()));
+        }
         let all = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH];
         let builtin = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
         return Err(Status::unsupported_media_type(if resource.custom.is_some() { &all } else { &builtin }));
@@ -41,13 +45,20 @@ pub fn patch(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         return apply(pass, target);
     }
     let options = WriteOptions::parse(pass.request, "PatchOptions", false)?;
-    let Parsed { value: body, duplicates } = decode::parse_json(&pass.request.body)?;
+    let Parsed { value: body, duplicates } = decode::parse_json(&pass.request.body)
+        .map_err(|status| Status::bad_request(format!("error decoding patch: {}", status.message)))?;
+    if media_type != JSON_PATCH && !body.is_object() {
+        let found = meta::go_kind(&body);
+        let message = format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        );
+        return Err(Status::bad_request(message));
+    }
     let update = Update { target, options: &options, verb: "patch", uid: None, create: false, track: true };
     let (stored, created) = rest::update_object(pass, &update, &mut |pass, live| {
         let mut object = live.cloned().unwrap_or_default();
         match media_type.as_str() {
-            MERGE_PATCH => merge(&mut object, &body),
-            JSON_PATCH => json_patch(&mut object, &body)?,
+            MERGE_PATCH | JSON_PATCH => plain(&mut object, &media_type, &body)?,
             _ => strategic::merge(&mut object, &body, resource.schema().root())?,
         }
         decode_patched(pass, target, &mut object, &duplicates, &options)?;
@@ -55,6 +66,23 @@ pub fn patch(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         Ok(object.into())
     })?;
     Ok(Reply::new(if created { 201 } else { 200 }, Payload::Object(resource.clone(), stored)))
+}
+
+/// A merge patch or JSON patch.
+pub fn is_plain(media_type: &str) -> bool {
+    matches!(media_type, MERGE_PATCH | JSON_PATCH)
+}
+
+/// Applies a merge patch or JSON patch.
+///
+/// # Errors
+/// 400 and 422 of a JSON patch.
+pub fn plain(object: &mut Value, media_type: &str, body: &Value) -> Outcome<()> {
+    if media_type == JSON_PATCH {
+        return json_patch(object, body);
+    }
+    merge(object, body);
+    Ok(())
 }
 
 /// The patched object is decoded like a body; what Strict refuses is here a 422 (F1).
@@ -65,15 +93,26 @@ fn decode_patched(
     duplicates: &[String],
     options: &WriteOptions,
 ) -> Outcome<()> {
-    let sent = (options.validation == FieldValidation::Strict).then(|| object.clone());
-    let problems = decode::unknown_fields(&target.resource, object, duplicates)?;
-    match (options.validation, sent) {
-        (FieldValidation::Warn, _) => pass.warnings.extend(problems),
-        (FieldValidation::Strict, Some(mut sent)) if !problems.is_empty() => {
-            sent.sort_all_objects();
-            let why = format!("strict decoding error: {}", problems.join(", "));
-            let cause = Cause::invalid("patch", &Value::from(json::to_string(&sent)), why);
-            return Err(Status::invalid("", "", "", vec![cause]));
+    let resource = &target.resource;
+    let built_in = resource.custom.is_none();
+    let sent = (options.validation == FieldValidation::Strict || built_in).then(|| object.clone());
+    let refuse = |sent: Option<Value>, why: String| {
+        let mut sent = sent.unwrap_or_default();
+        sent.sort_all_objects();
+        let cause = Cause::invalid("patch", &Value::from(json::to_string(&sent)), why);
+        Err(Status::invalid("", "", "", vec![cause]))
+    };
+    let decoded =
+        decode::check_kind(resource, object).and_then(|()| decode::unknown_fields(resource, object, duplicates));
+    let problems = match decoded {
+        Ok(problems) => problems,
+        Err(status) if built_in && status.code == 400 => return refuse(sent, status.message),
+        Err(status) => return Err(status),
+    };
+    match options.validation {
+        FieldValidation::Warn => pass.warnings.extend(problems),
+        FieldValidation::Strict if !problems.is_empty() => {
+            return refuse(sent, format!("strict decoding error: {}", problems.join(", ")));
         }
         _ => {}
     }
@@ -156,7 +195,7 @@ const OPERATIONS: usize = 10_000;
 fn json_patch(object: &mut Value, patch: &Value) -> Outcome<()> {
     let Some(operations) = patch.as_array() else {
         return Err(Status::bad_request(
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
         ));
     };
     if operations.len() > OPERATIONS {

@@ -250,7 +250,11 @@ impl WriteOptions {
 /// Causes of unknown `dryRun` values.
 pub fn dry_run_causes<'a>(values: impl Iterator<Item = &'a str>) -> Vec<Cause> {
     let wrong = values.filter(|value| !value.is_empty() && *value != "All");
-    wrong.map(|value| Cause::not_supported("dryRun", &Value::from(vec![value]), &["All"])).take(1).collect()
+    let refuse = |value: &str| {
+        let message = format!("Unsupported value: [{value:?}]: supported values: \"All\"");
+        Cause::new("FieldValueNotSupported", "dryRun", message)
+    };
+    wrong.map(refuse).take(1).collect()
 }
 
 /// The manager of a write that names none: the User-Agent up to the first `/`, without control characters, at most 128 bytes.

@@ -9,6 +9,7 @@ use super::decode;
 use super::delete;
 use super::errors::{Cause, Details, Outcome, Status};
 use super::json as wire;
+use super::limits;
 use super::list;
 use super::meta;
 use super::rbac;
@@ -71,7 +72,7 @@ fn check_namespace(object: &Value, target: &Target) -> Outcome<()> {
     if found.is_empty() || found == target.namespace {
         return Ok(());
     }
-    Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+    Err(Status::bad_request(NAMESPACE_MISMATCH))
 }
 
 /// NamespaceLifecycle: content needs a namespace, and new content a living one (A14, E3).
@@ -124,6 +125,7 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -
     let target = creation.target;
     let resource = target.resource.clone();
     admit_namespace(pass, target, meta::text(&object, "name"), true)?;
+    pass.warnings.extend(meta::deduplicate_owners(&mut object));
     rbac::check_grant(pass, target, &object, None)?;
     if resource.status
         && let Some(fields) = object.as_object_mut()
@@ -168,6 +170,9 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -
     if !causes.is_empty() {
         return Err(Status::invalid(&resource.group, &resource.kind, &name, causes));
     }
+    if resource.custom.is_some() {
+        pass.warnings.extend(meta::finalizer_warnings(&object, None));
+    }
     if had_revision {
         return Err(Status::internal("resourceVersion should not be set on objects to be created"));
     }
@@ -180,6 +185,7 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -
         return Err(status);
     }
     storage_form(&resource, &mut object);
+    limits::check_size(&object, pass.request.body.len())?;
     if creation.options.dry_run {
         return Ok(Arc::new(Stored::new(object, 0, 0)));
     }
@@ -194,10 +200,8 @@ fn storage_form(resource: &Resource, object: &mut Value) {
     wire::normalise_numbers(object);
     if resource.custom.is_some() {
         resource.schema().default(object);
-        object.sort_all_objects();
-    } else {
-        meta::order(object);
     }
+    meta::arrange(object, resource.custom.is_some());
 }
 
 fn generated_name(pass: &mut Pass<'_>, target: &Target, base: &str) -> String {
@@ -254,7 +258,9 @@ pub fn replace(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
 pub fn check_name(object: &Value, target: &Target) -> Outcome<()> {
     let (name, wanted) = (meta::text(object, "name"), target.name.as_deref().unwrap_or_default());
     if name.is_empty() {
-        return Err(Status::bad_request("name must be provided"));
+        let message =
+            format!("the name of the object ({wanted} based on URL) was undeterminable: name must be provided");
+        return Err(Status::bad_request(message));
     }
     if name != wanted {
         return Err(Status::bad_request(format!(
@@ -263,12 +269,13 @@ pub fn check_name(object: &Value, target: &Target) -> Outcome<()> {
     }
     let (namespace, wanted) = (meta::text(object, "namespace"), &target.namespace);
     if !namespace.is_empty() && namespace != wanted {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({namespace}) does not match the namespace on the request ({wanted})"
-        )));
+        return Err(Status::bad_request(NAMESPACE_MISMATCH));
     }
     Ok(())
 }
+
+const NAMESPACE_MISMATCH: &str =
+    "the namespace of the provided object does not match the namespace sent on the request";
 
 /// What an update of one object is.
 pub struct Update<'a> {
@@ -325,13 +332,14 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     if let Some(uid) = &update.uid
         && uid != meta::text(old, "uid")
     {
-        return Err(uid_conflict(target, uid, meta::text(old, "uid")));
+        return Err(uid_conflict(target, uid, meta::text(old, "uid"), update.options.dry_run));
     }
     let Made { object: mut new, empties } = make(pass, Some(old))?;
     rbac::check_grant(pass, target, &new, Some(old))?;
     check_revision(&mut new, old, target)?;
     admit_namespace(pass, target, name, false)?;
     let subresource = target.subresource.as_deref();
+    pass.warnings.extend(meta::deduplicate_owners(&mut new));
     if let Some(strategy) = &resource.strategy {
         strategy.prepare(&mut new, Some(old), subresource);
     }
@@ -347,6 +355,9 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     if !causes.is_empty() {
         return Err(Status::invalid(&resource.group, &resource.kind, name, causes));
     }
+    if resource.custom.is_some() {
+        pass.warnings.extend(meta::finalizer_warnings(&new, Some(old)));
+    }
     raise_generation(&mut new, old, resource, subresource);
     storage_form(resource, &mut new);
     // The comparison tells an empty field from a missing one.
@@ -356,6 +367,7 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     if new == *old && empties == existing.empties {
         return Ok((live, false));
     }
+    limits::check_size(&new, pass.request.body.len() + existing.bytes().len())?;
     let key: Key = (target.namespace.clone(), name.to_owned());
     let emptied = meta::terminating(old) && meta::finalizers(&new).next().is_none() && delete::may_go(resource, &new);
     if update.options.dry_run || emptied {
@@ -389,11 +401,13 @@ fn update_causes(new: &mut Value, old: &Value, target: &Target) -> Vec<Cause> {
     causes
 }
 
-fn uid_conflict(target: &Target, wanted: &str, found: &str) -> Status {
+fn uid_conflict(target: &Target, wanted: &str, found: &str, dry_run: bool) -> Status {
     let resource = &target.resource;
     let name = target.name.as_deref().unwrap_or_default();
     let group = if resource.group.is_empty() { String::new() } else { format!("{}/", resource.group) };
-    let key = format!("/registry/{group}{}/{}/{name}", resource.plural, target.namespace).replace("//", "/");
+    // A dry run checks before the layer that adds the prefix.
+    let prefix = if dry_run { "" } else { "/registry" };
+    let key = format!("{prefix}/{group}{}/{}/{name}", resource.plural, target.namespace).replace("//", "/");
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
     );
@@ -407,14 +421,7 @@ fn check_revision(new: &mut Value, old: &Value, target: &Target) -> Outcome<()> 
     let text = meta::text(new, "resourceVersion");
     let wanted = if text.is_empty() { Ok(0) } else { text.parse::<u64>() };
     match wanted {
-        Err(_) => {
-            let cause = Cause::invalid(
-                "metadata.resourceVersion",
-                &json!(text),
-                format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
-            );
-            return Err(Status::invalid(&resource.group, &resource.plural, name, vec![cause]));
-        }
+        Err(_) => return Err(Status::internal(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))),
         Ok(0) if !resource.allow_unconditional_update => {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
             return Err(Status::invalid(&resource.group, &resource.plural, name, vec![cause]));

@@ -7,7 +7,7 @@ use super::reply::{Payload, Reply};
 use super::request::Target;
 use super::server::Pass;
 use super::table::Form;
-use super::{delete, discovery, list, patch, rbac, rest, watch};
+use super::{delete, discovery, list, patch, rbac, rest, scale, watch};
 
 /// Answers one request.
 pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
@@ -25,7 +25,14 @@ pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
     if let Some(reply) = rbac::answer(pass, &target) {
         return reply;
     }
+    match target.subresource.as_deref() {
+        None | Some("status" | "finalize") => {}
+        Some("scale") => return scale::answer(pass, &target),
+        Some(other) => return Err(Status::not_modelled(&format!("{}/{other}", target.resource.plural))),
+    }
     let object = target.name.is_some();
+    let reads_collection = !object && pass.request.method == Method::GET;
+    pass.state.starting.check(&target, reads_collection, pass.now)?;
     match (&pass.request.method, object) {
         (&Method::GET, true) => rest::get(pass, &target),
         (&Method::GET, false) if target.watch_prefix || pass.request.query.flag("watch") == Some(true) => {
@@ -38,6 +45,21 @@ pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
         (&Method::DELETE, true) if target.subresource.is_none() => delete::delete(pass, &target),
         (&Method::DELETE, false) => delete::delete_collection(pass, &target),
         (&Method::HEAD, _) => Err(Status::not_modelled("HEAD")),
-        _ => Err(Status::method_not_allowed()),
+        _ => Err(refused(&pass.request.method, &target)),
+    }
+}
+
+/// 405, which custom resources word in their own way (C2).
+fn refused(method: &Method, target: &Target) -> Status {
+    let verb = match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => return Status::method_not_allowed(),
+    };
+    match &target.resource.custom {
+        Some(_) => Status::verb_not_supported(&target.resource.group, &target.resource.plural, verb),
+        None => Status::method_not_allowed(),
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::builtin;
 use super::client::Client;
 use super::errors::{Outcome, Status};
+use super::limits::{InFlight, Starting};
 use super::rbac::{self, Token, User};
 use super::reply::{Body, Payload, Reply, refusal};
 use super::request::{Query, Request};
@@ -72,6 +73,8 @@ pub struct Config {
     pub authorization: Authorization,
     /// Controllers to run.
     pub controllers: Controllers,
+    /// Requests that may be on their way at once; `None` for any number (L1).
+    pub max_in_flight: Option<usize>,
     /// Static bearer tokens (K1).
     pub tokens: Vec<Token>,
 }
@@ -84,6 +87,7 @@ impl Config {
             seed,
             authorization: Authorization::AlwaysAllow,
             controllers: Controllers { garbage_collector: true, namespaces: true, namespace_contents: true },
+            max_in_flight: None,
             tokens: rbac::default_tokens(),
         }
     }
@@ -122,12 +126,15 @@ pub struct State {
     pub resources: Resources,
     /// Uids and suffixes.
     pub entropy: Entropy,
+    /// Set by a restart.
+    pub starting: Starting,
     hooks: Vec<Hook>,
     revisions: tokio::sync::watch::Sender<u64>,
 }
 
 pub(super) struct Shared {
     pub(super) config: Config,
+    in_flight: InFlight,
     state: Mutex<State>,
 }
 
@@ -144,10 +151,11 @@ impl Server {
             store: Store::default(),
             resources,
             entropy: Entropy { seed: config.seed, uids: 0, suffixes: 0, others: 0 },
+            starting: Starting::default(),
             hooks: Vec::new(),
             revisions: tokio::sync::watch::Sender::new(0),
         };
-        let server = Server(Arc::new(Shared { config, state: Mutex::new(state) }));
+        let server = Server(Arc::new(Shared { config, in_flight: InFlight::default(), state: Mutex::new(state) }));
         builtin::install(&server);
         rbac::install(&server);
         server
@@ -161,6 +169,10 @@ impl Server {
         B::Error: Display,
     {
         let (parts, body) = request.into_parts();
+        let _seat = match self.0.in_flight.enter(self.0.config.max_in_flight) {
+            Ok(seat) => seat,
+            Err(status) => return refusal(&status, &[]),
+        };
         let body = match read(body).await {
             Ok(body) => body,
             Err(status) => return refusal(&status, &[]),

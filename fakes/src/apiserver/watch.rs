@@ -176,7 +176,7 @@ impl Watch {
     }
 
     fn bookmark_line(&self, revision: u64, initial_end: bool) -> Bytes {
-        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
