@@ -169,17 +169,26 @@ pub struct Scope {
     pub labels: String,
     /// Field selector; empty selects everything.
     pub fields: String,
+    /// Leave out `metadata.managedFields`, which are about half of what a server sends: for lists of which only names and
+    /// specs matter. A watch tells them all the same.
+    pub lean: bool,
 }
 
 impl Scope {
     /// Every object of the kind.
     pub fn all() -> Self {
-        Self { namespace: None, labels: String::new(), fields: String::new() }
+        Self { namespace: None, labels: String::new(), fields: String::new(), lean: false }
     }
 
     /// Every object of one namespace.
     pub fn namespace(namespace: &str) -> Self {
         Self { namespace: Some(namespace.into()), ..Self::all() }
+    }
+
+    /// The same scope, without managed fields.
+    pub fn lean(mut self) -> Self {
+        self.lean = true;
+        self
     }
 
     /// The same scope, narrowed by a label selector.

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use futures::stream::BoxStream;
 use kube::Client;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,22 +16,27 @@ use super::{
 };
 use crate::transport::HttpService;
 use error::{Verb, from_kube};
+use tokio::sync::Semaphore;
 
 pub mod connect;
 pub mod deadline;
 mod discover;
 mod error;
+mod list;
 mod path;
 pub mod stack;
 mod watch;
 
-/// Objects per page of a list (client-go's number).
-const PAGE: u32 = 500;
+/// Objects per page of a list: bounds what is held as text at once.
+const PAGE: u32 = 250;
+/// Lists read at once. They are the only answers without a small bound, and every pass of many new instances makes one.
+const LISTS: usize = 2;
 
 /// A cluster reached over HTTP.
 pub struct KubeCluster {
     client: Client,
     discovered: Mutex<discover::Memory>,
+    lists: Semaphore,
 }
 
 impl KubeCluster {
@@ -40,7 +46,7 @@ impl KubeCluster {
     /// When the authentication in `config` is unusable.
     #[expect(clippy::result_large_err, reason = "kube's own error type, at start-up only")]
     pub fn new(service: HttpService, config: &kube::Config) -> kube::Result<Self> {
-        Ok(Self { client: stack::client(service, config)?, discovered: Mutex::default() })
+        Ok(Self { client: stack::client(service, config)?, discovered: Mutex::default(), lists: Semaphore::new(LISTS) })
     }
 
     async fn send(
@@ -62,11 +68,12 @@ impl KubeCluster {
         };
         // An address that is no URI can only come from a name no server would accept.
         let request = request.body(bytes).map_err(|error| ApiError::Refused { why: error.to_string() })?;
-        // Not kube's typed request: it logs an answer it cannot decode, and the answer may be a Secret.
-        let text = self.client.request_text(request).await.map_err(|error| from_kube(error, verb, kind))?;
-        serde_json::from_str(&text)
-            .map(Object)
-            .map_err(|error| ApiError::Unknown { why: format!("answer is not JSON (line {})", error.line()) })
+        self.text(request, verb, kind).await.and_then(|text| decoded(&text).map(Object))
+    }
+
+    /// Not kube's typed request: that logs an answer it cannot decode, and the answer may be a Secret.
+    async fn text(&self, request: http::Request<Vec<u8>>, verb: Verb, kind: &Kind) -> Result<String, ApiError> {
+        self.client.request_text(request).await.map_err(|error| from_kube(error, verb, kind))
     }
 
     async fn pages(&self, kind: &Kind, scope: &Scope) -> Result<Vec<Object>, ApiError> {
@@ -75,12 +82,15 @@ impl KubeCluster {
         let mut from: Option<String> = None;
         loop {
             let page = format!("{address}?{}", path::page(scope, PAGE, from.as_deref()));
-            let mut list = self.send(Verb::Read, kind, http::Method::GET, &page, None).await?.0;
-            if let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) {
-                objects.extend(items.into_iter().map(|item| typed(item, kind)));
-            }
-            match list.pointer("/metadata/continue").and_then(Value::as_str) {
-                Some(token) if !token.is_empty() => from = Some(token.into()),
+            let request = http::Request::get(page)
+                .header(http::header::ACCEPT, JSON)
+                .body(Vec::new())
+                .map_err(|error| ApiError::Refused { why: error.to_string() })?;
+            let text = self.text(request, Verb::Read, kind).await?;
+            let (items, next) = if scope.lean { list::lean(&text)? } else { list::whole(&text)? };
+            objects.extend(items.into_iter().map(|item| typed(item, kind)));
+            match next {
+                Some(token) if !token.is_empty() => from = Some(token),
                 _ => return Ok(objects),
             }
         }
@@ -105,6 +115,7 @@ impl ClusterApi for KubeCluster {
     }
 
     async fn list(&self, kind: &Kind, scope: &Scope) -> Result<Vec<Object>, ApiError> {
+        let _permit = self.lists.acquire().await;
         // A page token can expire while we page (410): once more from the start, then it is the caller's turn.
         let mut objects = match self.pages(kind, scope).await {
             Err(ApiError::Unknown { why }) if why.contains("continue") => self.pages(kind, scope).await?,
@@ -201,6 +212,12 @@ impl ClusterApi for KubeCluster {
     async fn discover(&self) -> Result<Caps, ApiError> {
         discover::discover(&self.client, &self.discovered).await
     }
+}
+
+/// Decodes an answer without quoting it.
+fn decoded<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::Unknown { why: format!("answer is not what was asked for (line {})", error.line()) })
 }
 
 /// Items of built-in lists come without apiVersion and kind.

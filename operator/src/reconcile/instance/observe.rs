@@ -73,7 +73,11 @@ impl<A: ClusterApi> Reader<'_, A> {
     }
 
     async fn list(&self, kind: &Kind, selector: &str) -> Result<Vec<Object>, ApiError> {
-        match self.api.list(kind, &Scope::namespace(self.namespace).labelled(selector)).await {
+        self.scoped(kind, &Scope::namespace(self.namespace).labelled(selector)).await
+    }
+
+    async fn scoped(&self, kind: &Kind, scope: &Scope) -> Result<Vec<Object>, ApiError> {
+        match self.api.list(kind, scope).await {
             Err(ApiError::Unserved { .. } | ApiError::Missing) => Ok(Vec::new()),
             Err(ApiError::Forbidden { .. }) if self.lenient => Ok(Vec::new()),
             answer => answer,
@@ -202,7 +206,8 @@ async fn references<A: ClusterApi>(
 async fn rivals<A: ClusterApi>(reader: &Reader<'_, A>, instance: &Object, wish: &Wish) -> Result<Vec<Rival>, ApiError> {
     let kind =
         Kind::namespaced(crate::api::APPS_GROUP, crate::api::VERSION, "ApplicationInstance", "applicationinstances");
-    let all = reader.list(&kind, "").await?;
+    // All of the namespace, for every new instance in it: without what nobody looks at.
+    let all = reader.scoped(&kind, &Scope::namespace(reader.namespace).lean()).await?;
     Ok(all
         .iter()
         .filter(|other| other.uid() != instance.uid())
