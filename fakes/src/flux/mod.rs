@@ -11,20 +11,23 @@
 //! | `world` | what exists outside the cluster, and the knobs |
 //! | `catalogue` | registries and repositories: charts, tags, digests |
 //! | `helm` | Helm: releases in storage, and the four actions |
-//! | `subject` | one object under reconciliation: conditions and the three patches |
-//! | `controller` | list and watch, work queue, backoff, crash and restart |
+//! | `subject`, `conditions` | one object under reconciliation: conditions and the three patches |
+//! | `controller`, `queue` | list and watch, work queue, backoff, crash and restart |
 //! | `source` | OCIRepository, HelmRepository, HelmChart |
 //! | `release` | HelmRelease: pass, state, next action |
 //! | `surroundings` | other people's hands: `flux suspend`, `kubectl edit`, `helm upgrade`, a namespace that goes |
 //!
 //! Not modelled: charts are not rendered (a release deploys a content marker), tests and post renderers, remote clusters
-//! (`kubeConfig`), verification, Git and buckets, garbage collection of old artifacts, `readyExpr`. A HelmRelease that asks
+//! (`kubeConfig`), verification, Git and buckets, garbage collection of old artifacts, `readyExpr`, the label that makes a
+//! ConfigMap or Secret wake its users. A HelmRelease that asks
 //! for one of them is treated as if it did not, except `kubeConfig`, which fails loudly.
 
 pub mod catalogue;
+mod conditions;
 mod controller;
 mod events;
 pub mod helm;
+mod queue;
 mod release;
 mod source;
 mod subject;

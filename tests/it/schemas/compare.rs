@@ -149,7 +149,6 @@ fn members(list: Option<&Value>) -> BTreeSet<String> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the numbers are what design §11 asks to be printed")]
 fn compact_schemas_are_a_faithful_part_of_upstream() {
     let Some(root) = upstream_directory("compact_schemas_are_a_faithful_part_of_upstream") else { return };
     let mut comparison = Comparison::default();

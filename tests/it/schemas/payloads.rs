@@ -80,7 +80,6 @@ async fn refusal(world: &mut World) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the numbers are what design §11 asks to be printed")]
 fn what_the_operator_sends_is_valid_under_upstream_schemas() {
     let Some(root) = upstream_directory("what_the_operator_sends_is_valid_under_upstream_schemas") else { return };
     for (set, release) in known_sets() {

@@ -182,7 +182,6 @@ async fn play(release: FluxRelease, crds: impl Iterator<Item = Value>) -> usize 
 }
 
 #[tokio::test(start_paused = true)]
-#[expect(clippy::print_stdout, reason = "the numbers are what design §11 asks to be printed")]
 async fn what_the_fake_flux_writes_is_valid_under_upstream_schemas() {
     let Some(root) = upstream_directory("what_the_fake_flux_writes_is_valid_under_upstream_schemas") else { return };
     for (set, release) in known_sets() {

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::helm::ReleaseName;
 use super::super::subject::{Stop, Subject};
-use super::actions::{NOT_FOUND, uninstall};
 use super::atomic::summarize;
 use super::prerequisites::forbidden;
+use super::remedies::{NOT_FOUND, uninstall};
 use super::snapshot::{chart, full_name, history, set_history};
 use super::{End, account, clear_failures, duration, template};
 use crate::script::Switch;

@@ -7,6 +7,7 @@ mod actions;
 mod atomic;
 mod deletion;
 mod prerequisites;
+mod remedies;
 mod snapshot;
 mod state;
 mod template;
@@ -97,7 +98,7 @@ impl Reconciler for Releases {
                 let digest = revision.rsplit('@').next().unwrap_or_default();
                 return status["lastAttemptedRevisionDigest"] != digest;
             }
-            let ready = super::subject::conditions(object)
+            let ready = super::conditions::conditions(object)
                 .iter()
                 .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
             !(ready && status["lastAttemptedRevision"] == revision)

@@ -75,7 +75,7 @@ async fn unready_dependency(subject: &Subject<'_>) -> Option<String> {
                 "unable to get '{namespace}/{name}' dependency: HelmRelease.{GROUP} \"{name}\" not found"
             ));
         }
-        let ready = super::super::subject::conditions(&other)
+        let ready = super::super::conditions::conditions(&other)
             .iter()
             .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
         if !ready || other["metadata"]["generation"] != other["status"]["observedGeneration"] {
@@ -126,7 +126,7 @@ async fn source(subject: &mut Subject<'_>) -> Result<Value, End> {
 
 /// Ready=True is not asked for: a source whose newest fetch fails keeps serving what it has.
 fn unready_source(source: &Value) -> Option<String> {
-    let conditions = super::super::subject::conditions(source);
+    let conditions = super::super::conditions::conditions(source);
     let find = |kind: &str, status: &str| {
         conditions.iter().find(|condition| condition["type"] == kind && condition["status"] == status)
     };
