@@ -147,15 +147,19 @@ pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcom
         return refuse(&format!("json: {wrong}"));
     }
     if resource.custom.is_none() {
-        drop_empty(schema.root(), value, true);
         if let Some(cause) =
-            schema.validate(value, None).into_iter().find(|cause| cause.reason == "FieldValueTypeInvalid")
+            // Null is the zero value of every type.
+            schema
+                .validate(value, None)
+                .into_iter()
+                .find(|cause| cause.reason == "FieldValueTypeInvalid" && !cause.message.ends_with(": \"null\""))
         {
             return refuse(&format!("json: {}", mistyped(resource, &cause)));
         }
         if let Some(at) = bad_base64(value) {
             return refuse(&format!("illegal base64 data at input byte {at}"));
         }
+        drop_empty(schema.root(), value, true);
     }
     if keep_nulls {
         schema.default_keeping_nulls(value);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::crd;
 use super::decode;
 use super::errors::{Cause, Details, Outcome, Status};
 use super::list;
@@ -195,6 +196,18 @@ fn remove(
     let name = meta::text(object, "name");
     check_preconditions(resource, object, name, options)?;
     let key: Key = (meta::text(object, "namespace").to_owned(), name.to_owned());
+    if &*resource.id == crd::ID {
+        let mut new = object.clone();
+        crd::terminate(&mut new, &rest::second(pass.now));
+        return Ok(Removal::Stays(if new == *object {
+            existing.clone()
+        } else if options.dry_run {
+            Arc::new(Stored::new(new, existing.revision, existing.schema_revision))
+        } else {
+            let event = pass.commit("delete", resource, key, Some(new));
+            event.after.clone().expect("an update stores an object")
+        }));
+    }
     // The first deletion of a namespace only marks it, and further ones do nothing while its spec has finalizers (E7).
     let first = is_namespace(resource) && !meta::terminating(object);
     if !may_go(resource, object) && !first {

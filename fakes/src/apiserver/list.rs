@@ -39,7 +39,15 @@ pub fn view(resource: &Resource, stored: &Arc<Stored>) -> Arc<Stored> {
             if custom.schema_revision != stored.schema_revision || custom.storage_version != resource.version =>
         {
             let mut value = (*stored.value).clone();
+            // Reading decodes by the schema of now (C6, F4), of the version in which the object is stored.
+            let version = value["apiVersion"].as_str().and_then(|version| version.rsplit('/').next());
+            if let Some(schema) = version.and_then(|version| custom.schemas.get(version)) {
+                schema.prune(&mut value);
+                schema.default(&mut value);
+            }
             value["apiVersion"] = json!(resource.api_version);
+            resource.schema().prune(&mut value);
+            resource.schema().default(&mut value);
             Arc::new(Stored::new(value, stored.revision, custom.schema_revision))
         }
         _ => stored.clone(),

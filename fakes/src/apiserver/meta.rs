@@ -457,7 +457,8 @@ fn validate_finalizers(metadata: &Value, built_in: bool) -> Vec<Cause> {
         }
         orphan |= name == "orphan";
         foreground |= name == "foregroundDeletion";
-        if built_in && !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
+        let standard = matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") || name == super::crd::FINALIZER;
+        if built_in && !name.contains('/') && !standard {
             causes.push(Cause::invalid(
                 format!("{path}[{index}]"),
                 finalizer,

@@ -62,6 +62,8 @@ pub struct Resource {
 pub struct Custom {
     /// Version in which objects are stored.
     pub storage_version: String,
+    /// Schemas of all versions: what is stored is decoded by the schema of its own version.
+    pub schemas: Arc<BTreeMap<String, Arc<Schema>>>,
     /// `additionalPrinterColumns` as in the definition.
     pub columns: Vec<Value>,
     /// Number of the definition's change that made this schema; objects written under another one get defaults on read.

@@ -124,6 +124,10 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -
     let Made { mut object, empties } = made;
     let target = creation.target;
     let resource = target.resource.clone();
+    if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(&resource.group, &resource.plural, meta::text(&object, "name"), why));
+    }
     admit_namespace(pass, target, meta::text(&object, "name"), true)?;
     pass.warnings.extend(meta::deduplicate_owners(&mut object));
     rbac::check_grant(pass, target, &object, None)?;
@@ -202,6 +206,17 @@ fn storage_form(resource: &Resource, object: &mut Value) {
         resource.schema().default(object);
     }
     meta::arrange(object, resource.custom.is_some());
+}
+
+/// Objects are stored in the storage version, whichever version they were written in (N3).
+pub fn to_storage_version(resource: &Resource, object: &mut Value) {
+    if let Some(custom) = resource.custom.as_ref().filter(|custom| custom.storage_version != resource.version) {
+        object["apiVersion"] = json!(format!("{}/{}", resource.group, custom.storage_version));
+        // Whoever reads it decodes by the schema of that version; so it may as well be stored that way.
+        if let Some(schema) = custom.schemas.get(&custom.storage_version) {
+            schema.prune(object);
+        }
+    }
 }
 
 fn generated_name(pass: &mut Pass<'_>, target: &Target, base: &str) -> String {
@@ -364,7 +379,15 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     if empties.is_empty() {
         apply::keep_times(&mut new, old);
     }
-    if new == *old && empties == existing.empties {
+    let unchanged = if Arc::ptr_eq(&live.value, &existing.value) {
+        new == *old
+    } else {
+        // Defaults or another storage version that are seen but not stored make it a write (C6, N3).
+        let mut stored = new.clone();
+        to_storage_version(resource, &mut stored);
+        stored == *existing.value
+    };
+    if unchanged && empties == existing.empties {
         return Ok((live, false));
     }
     limits::check_size(&new, pass.request.body.len() + existing.bytes().len())?;
@@ -439,9 +462,6 @@ fn prepare_update(new: &mut Value, old: &Value, target: &Target) {
     let resource = &target.resource;
     if target.subresource.as_deref() == Some("status") && resource.custom.is_none() {
         put(new, "spec", old.get("spec").cloned());
-        if &*resource.id == "deployments.apps" {
-            meta::set(new, "labels", old["metadata"].get("labels").cloned());
-        }
         return;
     }
     if target.subresource.as_deref() == Some("status") {

@@ -22,6 +22,9 @@ pub fn answer(pass: &mut Pass<'_>) -> Outcome<Reply> {
     // An answer that the client would not take is refused before anything happens.
     Form::negotiate(pass.request)?;
     let target = Target::resolve(&pass.state.resources, path)?;
+    if let Some(text) = target.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
+        pass.warnings.push(text);
+    }
     if let Some(reply) = rbac::answer(pass, &target) {
         return reply;
     }

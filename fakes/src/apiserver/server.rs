@@ -319,7 +319,8 @@ impl Pass<'_> {
         empties: Vec<String>,
     ) -> Arc<Event> {
         let schema_revision = resource.custom.as_ref().map_or(0, |custom| custom.schema_revision);
-        let after = after.map(|value| {
+        let after = after.map(|mut value| {
+            super::rest::to_storage_version(resource, &mut value);
             let mut value = builtin::stored_form(resource, value);
             meta::arrange(&mut value, resource.custom.is_some());
             Content { value, schema_revision, empties }
@@ -369,9 +370,6 @@ impl State {
                 after: event.after.as_ref().map(|stored| stored.value.clone()),
             };
             self.hooks.iter().for_each(|hook| hook(&commit));
-        }
-        if &**id == "customresourcedefinitions.apiextensions.k8s.io" {
-            super::crd::serve(self, &event);
         }
         event
     }

@@ -218,6 +218,11 @@ impl Table {
         slot
     }
 
+    /// The open watches.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.watches.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Ends every open watch with EOF.
     pub fn close_watches(&mut self) {
         for slot in self.watches.drain(..).filter_map(|slot| slot.upgrade()) {

@@ -8,6 +8,7 @@ use super::apply::{self, ApplyError, ApplyRequest, Reset, UpdateRequest};
 use super::errors::{Cause, Details, Outcome, Status};
 use super::request::{Target, WriteOptions};
 use super::resource::Resource;
+use super::schema::Schema;
 use super::server::Pass;
 
 /// What a write through this endpoint cannot change, and so cannot own.
@@ -21,9 +22,15 @@ fn reset(target: &Target) -> Reset<'static> {
     }
 }
 
-fn others(pass: &Pass<'_>, resource: &Resource) -> Vec<Arc<Resource>> {
+/// The other versions of a resource with their schemas; of custom resources also those that are not served.
+fn others(pass: &Pass<'_>, resource: &Resource) -> Vec<(String, Arc<Schema>)> {
+    if let Some(custom) = &resource.custom {
+        let others = custom.schemas.iter().filter(|(version, _)| **version != resource.version);
+        return others.map(|(version, schema)| (format!("{}/{version}", resource.group), schema.clone())).collect();
+    }
     let versions = pass.state.resources.versions(&resource.group, &resource.plural);
-    versions.filter(|other| other.version != resource.version).cloned().collect()
+    let others = versions.filter(|other| other.version != resource.version);
+    others.map(|other| (other.api_version.clone(), other.schema().clone())).collect()
 }
 
 /// Runs `with` on the description of this write's target.
@@ -31,7 +38,7 @@ fn described<T>(pass: &Pass<'_>, target: &Target, with: impl FnOnce(apply::Targe
     let resource = &target.resource;
     let others = others(pass, resource);
     let other_versions: Vec<_> =
-        others.iter().map(|other| (other.api_version.as_str(), &**other.schema().root())).collect();
+        others.iter().map(|(api_version, schema)| (api_version.as_str(), &**schema.root())).collect();
     with(apply::Target {
         api_version: &resource.api_version,
         kind: &resource.kind,

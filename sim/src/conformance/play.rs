@@ -249,7 +249,10 @@ impl Run {
     async fn look(&mut self, step: &Value, patience: Duration, count: Option<u64>) -> Value {
         let at = step["at"].as_u64().and_then(|at| usize::try_from(at).ok()).unwrap_or(usize::MAX);
         let end = Instant::now() + patience;
-        let Some(stream) = self.streams.get_mut(&at) else { return json!({}) };
+        // The recorder says of a stream that was refused that it is not closed.
+        let Some(stream) = self.streams.get_mut(&at) else {
+            return if count.is_some() { json!({}) } else { json!({ "closed": false }) };
+        };
         loop {
             stream.drain();
             let enough = count.is_some_and(|count| stream.events.len() as u64 >= count);

@@ -69,6 +69,7 @@ pub(super) fn resources() -> Vec<Resource> {
                 "customresourcedefinitions",
                 &["crd", "crds"],
             )
+            .with_strategy(crate::apiserver::crd::Definitions)
             .cluster()
         },
         Resource {

@@ -56,6 +56,11 @@ impl Resource {
         Resource { strategy: Some(Arc::new(rules)), ..self }
     }
 
+    /// The same resource with a strategy of its own.
+    pub(super) fn with_strategy(self, strategy: impl Strategy + 'static) -> Resource {
+        Resource { strategy: Some(Arc::new(strategy)), ..self }
+    }
+
     /// The same resource outside of namespaces.
     pub(super) fn cluster(self) -> Resource {
         Resource { namespaced: false, ..self }

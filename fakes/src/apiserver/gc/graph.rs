@@ -64,13 +64,9 @@ pub(super) struct Graph {
     queue: VecDeque<Task>,
     queued: BTreeSet<Task>,
     notices: Vec<Notice>,
-    /// Owners that are known not to exist (any more), the newest last: uids do not come back, so these need no lookup, and
-    /// the kind of some may be gone as well.
-    absent: VecDeque<Identity>,
+    /// Identities that turned out not to exist.
+    absent: BTreeSet<Identity>,
 }
-
-/// How many absent owners are remembered (upstream keeps as many).
-const ABSENT: usize = 500;
 
 /// Owner references of an object.
 pub(super) fn owners(object: &Value) -> Vec<Owner> {
@@ -322,7 +318,7 @@ impl Graph {
             }
         }
         if !node.dependents.is_empty() {
-            self.remember_absent(node.identity);
+            self.absent.insert(node.identity);
         }
         for dependent in &node.dependents {
             self.look_at(dependent);
@@ -332,24 +328,6 @@ impl Graph {
                 self.look_at(&owner.uid);
             }
         }
-    }
-
-    fn remember_absent(&mut self, identity: Identity) {
-        self.absent.push_back(identity);
-        if self.absent.len() > ABSENT {
-            self.absent.pop_front();
-        }
-    }
-
-    /// Whether the owner is known to be absent, in the namespace of the reference or cluster-wide.
-    pub(super) fn is_absent(&self, identity: &Identity) -> bool {
-        self.absent.iter().any(|absent| {
-            absent.uid == identity.uid
-                && absent.name == identity.name
-                && absent.kind == identity.kind
-                && absent.api_version == identity.api_version
-                && (absent.namespace.is_empty() || absent.namespace == identity.namespace)
-        })
     }
 
     /// A look found that nothing exists under this identity.
@@ -370,7 +348,7 @@ impl Graph {
             self.removed(&identity.uid);
             return;
         }
-        self.remember_absent(identity.clone());
+        self.absent.insert(identity.clone());
         for dependent in &matching {
             self.look_at(dependent);
         }

@@ -82,7 +82,7 @@ impl Look {
         if !node.observed || references.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.classify(graph, &node.identity, references)?;
+        let found = self.classify(&node.identity, references)?;
         if !found.solid.is_empty() {
             let gone: Vec<String> = found.dangling.into_iter().chain(found.waiting).map(|owner| owner.uid).collect();
             return Ok(if gone.is_empty() { Vec::new() } else { vec![Step::Drop(node.identity, object, gone)] });
@@ -119,14 +119,10 @@ impl Look {
         Ok(steps)
     }
 
-    fn classify(&self, graph: &Graph, dependent: &Identity, references: Vec<Owner>) -> Result<Owners, Failure> {
+    fn classify(&self, dependent: &Identity, references: Vec<Owner>) -> Result<Owners, Failure> {
         let mut found = Owners::default();
         for reference in references {
             let identity = reference.identity(&dependent.namespace);
-            if graph.is_absent(&identity) {
-                found.dangling.push(reference);
-                continue;
-            }
             let owner = self.find(&identity)?.filter(|object| meta::text(object, "uid") == reference.uid);
             match owner {
                 None => found.dangling.push(reference),

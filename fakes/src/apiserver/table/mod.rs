@@ -78,7 +78,12 @@ pub(crate) fn partial(object: &Value) -> Value {
 /// A list reduced to the metadata of its items.
 pub(crate) fn partial_list<'a>(metadata: &Value, objects: impl Iterator<Item = &'a Value>) -> Value {
     let items: Vec<Value> = objects.map(partial).collect();
-    json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items })
+    let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
+    let mut shown = metadata.clone();
+    if let Some(fields) = shown.as_object_mut() {
+        fields.retain(|_, value| value != "");
+    }
+    json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": shown, "items": items })
 }
 
 /// How rows of one resource are made.
@@ -171,8 +176,14 @@ mod tests {
 
     fn custom(columns: Value) -> Resource {
         let columns = columns.as_array().cloned().unwrap_or_default();
-        let custom =
-            Custom { storage_version: "v1".into(), columns, schema_revision: 0, deprecation: None, terminating: false };
+        let custom = Custom {
+            storage_version: "v1".into(),
+            columns,
+            schema_revision: 0,
+            schemas: Default::default(),
+            deprecation: None,
+            terminating: false,
+        };
         Resource { custom: Some(custom), ..Resource::builtin("ex.io", "v1", "Widget", "widgets", &[]) }
     }
 
