@@ -7,4 +7,6 @@ mod flux_switches;
 mod runtime;
 mod schemas;
 mod simulation;
+mod stage;
 mod tidy;
+mod world_cases;

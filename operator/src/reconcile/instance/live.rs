@@ -556,6 +556,7 @@ impl Situation<'_> {
             return self.written(findings);
         }
         match &reading.progress {
+            Progress::Installing | Progress::Upgrading if self.tried_again() => {}
             Progress::Absent => {
                 if writes(self.instance) || external(self.instance) {
                     findings.outlook = Outlook::Unknown;
@@ -696,6 +697,18 @@ impl Situation<'_> {
         let journal = self.instance.0.pointer("/status/transitions")?.as_array()?;
         let entry = journal.iter().rev().find(|entry| entry["type"] == type_)?;
         (entry["reason"] == reason).then(|| entry["time"].as_str()?.parse().ok()).flatten()
+    }
+
+    /// Whether the action that runs repeats one that failed: until it ends well, the failure stands, or every retry of an
+    /// engine that never gives up would be two transitions.
+    fn tried_again(&self) -> bool {
+        let stored = conditions(self.instance);
+        let (Some(ready), Some(reconciling)) = (find(stored, "Ready"), find(stored, "Reconciling")) else {
+            return false;
+        };
+        ready["reason"] == "HelmReleaseFailed"
+            && ready["observedGeneration"].as_i64() == Some(self.generation())
+            && reconciling["status"] == "True"
     }
 
     /// Whether the user changed the spec since Ready was last true of it; a new rendering of ours alone upgrades nobody.

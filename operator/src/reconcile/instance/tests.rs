@@ -182,6 +182,17 @@ fn every_row_of_the_mapping_table() {
             &["Ready=F/HelmReleaseFailed", "Reconciling=T/HelmReleaseUpgrading", "Degraded=T/HelmReleaseDegraded"],
         ),
         (
+            "the same attempt once more",
+            old()
+                .said(&[
+                    "Ready=F/HelmReleaseFailed",
+                    "Reconciling=T/HelmReleaseUpgrading",
+                    "Degraded=T/HelmReleaseDegraded",
+                ])
+                .flux(&["Reconciling=T/Progressing", "Ready=U/Progressing"]),
+            &["Ready=F/HelmReleaseFailed", "Reconciling=T/HelmReleaseUpgrading", "Degraded=T/HelmReleaseDegraded"],
+        ),
+        (
             "failed before a release was stored, history lost, had been ready (W43)",
             first().said(&INSTALLED).flux(&["Ready=F/UpgradeFailed"]),
             &["Ready=F/HelmReleaseFailed", "Degraded=T/HelmReleaseDegraded"],
