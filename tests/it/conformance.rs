@@ -25,12 +25,12 @@ fn report(corpus: &str, with_definition: bool) -> Report {
     }
     let shown = if seeds.is_empty() { 12 } else { usize::MAX };
     for (seed, difference) in report.differences.iter().take(shown) {
-        println!("{corpus} seed {seed}: {}", difference.text());
+        eprintln!("{corpus} seed {seed}: {}", difference.text());
     }
     for (seed, difference) in report.minor.iter().take(shown) {
-        println!("{corpus} seed {seed} (minor): {}", difference.text());
+        eprintln!("{corpus} seed {seed} (minor): {}", difference.text());
     }
-    println!("{corpus}: {}", report.to_json());
+    eprintln!("{corpus}: {}", report.to_json());
     report
 }
 

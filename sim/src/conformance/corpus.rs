@@ -49,8 +49,8 @@ pub(super) fn load(path: &Path) -> Result<Vec<Sequence>, String> {
         Ok(Sequence {
             seed: record["seed"].as_u64().unwrap_or_default(),
             profile: record["profile"].as_str().unwrap_or_default().to_owned(),
-            grouped: record["grouped"] == Value::Bool(true),
-            by_object: record["rvmode"] == Value::from("object"),
+            grouped: record["grouped"] == true,
+            by_object: record["rvmode"] == "object",
             record,
         })
     });
