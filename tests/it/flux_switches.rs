@@ -41,7 +41,8 @@ fn play(release: FluxRelease, story: impl AsyncFnOnce(&mut Scene) + Send + 'stat
             };
             let mut case = Case::new("a switch", Vec::new());
             case.dials = Dials { flux: Some(release), ..Dials::default() };
-            let plan = Plan { reader: Some(Box::new(reader)), ..Plan::of(&case) };
+            let definitions = crate::schemas::flux_definitions(release);
+            let plan = Plan { definitions, reader: Some(Box::new(reader)), ..Plan::of(&case) };
             let world = World::build(plan).await.expect("the cluster can be built");
             world.enter(Phase::Faults);
             let mut scene = Scene { world, said };
@@ -531,5 +532,23 @@ fn w69_an_account_without_rights_is_quoted() {
         scene.install(600).await;
         assert_eq!(scene.is("Ready"), "False/HelmReleaseFailed");
         assert!(scene.message("Ready").contains("system:serviceaccount:org-a:default"), "{}", scene.message("Ready"));
+    });
+}
+
+#[test]
+fn w35_credentials_that_come_late_are_waited_for_and_used_at_once() {
+    newest(async |scene| {
+        let wish = Wish { instance: INSTANCE.into(), version: "6.6.0".into(), source: "oci".into(), values: json!({}) };
+        let mut manifest = sim::world::workload::instance(&wish);
+        manifest["spec"]["chart"]["secretRef"] = json!({"name": "registry"});
+        scene.world.flux.with(|state| state.catalogue.make_private("oci://charts.example.org"));
+        scene.step(Step::Apply { manifest }).await;
+        scene.pass(600).await;
+        assert_eq!(scene.is("Blocked"), "True/MissingSecret", "{:#}", scene.instance());
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": "org-a"},
+            "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}});
+        scene.step(Step::Apply { manifest: secret }).await;
+        scene.pass(120).await;
+        assert_eq!(scene.is("Ready"), "True/HelmReleaseReady", "{:#}", scene.instance());
     });
 }

@@ -39,6 +39,19 @@ pub(super) fn upstream(directory: &Path) -> BTreeMap<String, Value> {
     manifests.into_iter().map(|manifest| (kinds::name_of(&manifest).to_owned(), manifest)).collect()
 }
 
+/// Flux's definitions at this release: upstream's where the directory has them, ours otherwise. So the suite also runs on
+/// the real files (design §11).
+pub(crate) fn flux_definitions(release: FluxRelease) -> Vec<Value> {
+    let root = std::env::var_os("VWORKSPACE_CRDS").map(PathBuf::from);
+    let set = known_sets().into_iter().find(|(_, of)| *of == release).map(|(set, _)| set);
+    match (root, set) {
+        (Some(root), Some(set)) if root.join(set).is_dir() => {
+            upstream(&root.join(set)).into_values().filter(|one| kinds::name_of(one).ends_with("fluxcd.io")).collect()
+        }
+        _ => kinds::crds(&Dials { flux: Some(release), ..Dials::default() }),
+    }
+}
+
 pub(super) fn dials(release: FluxRelease) -> Dials {
     Dials { flux: Some(release), cert_manager: true, external_secrets: true }
 }

@@ -16,7 +16,7 @@ use crate::kinds::FluxRelease;
 use crate::script::{Switch, Then, milliseconds};
 
 /// Rendering, validation and the first reads fail quickly.
-pub(super) const EARLY_FAILURE: Duration = Duration::from_millis(500);
+const EARLY_FAILURE: Duration = Duration::from_millis(500);
 
 /// How Helm's work went.
 pub(super) struct Worked {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::helm::{Action, ReleaseName, Revision, Status};
 use super::super::subject::{Stop, Subject};
 use super::Desired;
-use super::actions::{EARLY_FAILURE, fate, note, record, work};
+use super::actions::{fate, note, record, work};
 use super::snapshot::{chart, full_name, history, previous, refresh, set_history};
 
 pub(super) async fn rollback(subject: &mut Subject<'_>, desired: &Desired, timeout: Duration) -> Result<bool, Stop> {
@@ -100,6 +100,9 @@ pub(super) async fn uninstall(
     Ok(result.error)
 }
 
+/// Patching what has drifted back, without waiting for it to settle.
+const CORRECTION: Duration = Duration::from_secs(2);
+
 /// What Helm says when there is no such release.
 pub(super) const NOT_FOUND: &str = "release: not found";
 
@@ -125,7 +128,7 @@ pub(super) async fn unlock(subject: &mut Subject<'_>, desired: &Desired) -> Resu
 }
 
 pub(super) async fn correct(subject: &mut Subject<'_>, desired: &Desired) -> Result<bool, Stop> {
-    tokio::time::sleep(EARLY_FAILURE).await;
+    tokio::time::sleep(CORRECTION).await;
     subject.hub.world.peek(|state| state.storage.correct(&desired.release));
     let message =
         format!("Cluster state of release {}/{} has been corrected", desired.target_namespace, desired.release.name);
