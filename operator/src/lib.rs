@@ -12,6 +12,7 @@
 //! | [`config`], [`telemetry`] | flags and environment; logs |
 #![forbid(unsafe_code)]
 
+#[allow(clippy::duplicated_attributes, reason = "each printer column names its type and path")]
 pub mod api;
 pub mod cluster_api;
 pub mod config;

@@ -71,6 +71,9 @@ impl Own {
     }
 }
 
+/// Namespace and name.
+type Name = (String, String);
+
 /// What the store keeps of an object: enough to be found and to be woken.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stub {
@@ -105,7 +108,7 @@ impl Stub {
         Self { metadata, gone: true }
     }
 
-    fn name(&self) -> (String, String) {
+    fn name(&self) -> Name {
         (self.metadata.namespace.clone().unwrap_or_default(), self.metadata.name.clone().unwrap_or_default())
     }
 
@@ -193,7 +196,7 @@ impl Memory {
 struct Loop<P> {
     own: Own,
     pass: P,
-    memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+    memory: Arc<Mutex<BTreeMap<Name, Memory>>>,
 }
 
 /// Runs the loop over `own` until dropped. Returns only if something ended that must not end.
@@ -224,7 +227,7 @@ async fn reconcile<P: Pass>(stub: Arc<Stub>, context: Arc<Loop<P>>) -> Result<Ac
 
 impl<P: Pass> Loop<P> {
     /// One pass, unless it comes too soon after the last. When to come back; `None` if there is nothing to come back to.
-    async fn step(&self, (namespace, name): (String, String), gone: bool) -> Option<Duration> {
+    async fn step(&self, (namespace, name): Name, gone: bool) -> Option<Duration> {
         let key = Key::namespaced(&self.own.kind(), &namespace, &name);
         let now = Instant::now();
         let (last, number) = {
@@ -305,7 +308,7 @@ fn trigger<A: ClusterApi>(
     own: Own,
     store: Writer<Stub>,
     wakes: mpsc::UnboundedReceiver<Wake>,
-    memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+    memory: Arc<Mutex<BTreeMap<Name, Memory>>>,
     health: Health,
 ) -> impl Stream<Item = Result<Stub, watcher::Error>> + Send + 'static {
     let changes = api.watch(&own.kind(), &Scope::all(), Detail::Metadata).map(Input::Change);
@@ -331,25 +334,27 @@ const GONE: usize = 256;
 struct Trigger {
     own: Own,
     store: Writer<Stub>,
-    memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
+    memory: Arc<Mutex<BTreeMap<Name, Memory>>>,
     health: Health,
     /// Fingerprints of what was last woken for.
-    known: BTreeMap<(String, String), [u8; 8]>,
+    known: BTreeMap<Name, [u8; 8]>,
     /// While a list arrives: what it holds, and what to wake once the store holds it too.
-    listed: Option<(BTreeSet<(String, String)>, Vec<Stub>)>,
+    listed: Option<Listing>,
     /// Wakes that came before the first complete list.
-    early: Option<BTreeSet<(String, String)>>,
+    early: Option<BTreeSet<Name>>,
     /// Objects that are gone, in the store only so that a pass can look at what they left behind.
-    gone: VecDeque<(String, String)>,
+    gone: VecDeque<Name>,
+}
+
+/// A list that arrives.
+#[derive(Default)]
+struct Listing {
+    names: BTreeSet<Name>,
+    wakes: Vec<Stub>,
 }
 
 impl Trigger {
-    fn new(
-        own: Own,
-        store: Writer<Stub>,
-        memory: Arc<Mutex<BTreeMap<(String, String), Memory>>>,
-        health: Health,
-    ) -> Self {
+    fn new(own: Own, store: Writer<Stub>, memory: Arc<Mutex<BTreeMap<Name, Memory>>>, health: Health) -> Self {
         let (known, early) = (BTreeMap::new(), Some(BTreeSet::new()));
         Self { own, store, memory, health, known, listed: None, early, gone: VecDeque::new() }
     }
@@ -363,12 +368,12 @@ impl Trigger {
         vec![if self.known.contains_key(&name) { self.stub(&name) } else { self.vanished(name) }]
     }
 
-    fn stub(&self, (namespace, name): &(String, String)) -> Stub {
+    fn stub(&self, (namespace, name): &Name) -> Stub {
         // Only its name matters: the store holds the object.
         Stub { gone: false, ..Stub::gone(namespace, name) }
     }
 
-    fn vanished(&mut self, name: (String, String)) -> Stub {
+    fn vanished(&mut self, name: Name) -> Stub {
         let stub = Stub::gone(&name.0, &name.1);
         if !self.gone.contains(&name) {
             if self.gone.len() >= GONE
@@ -386,23 +391,23 @@ impl Trigger {
         match change {
             Change::Reset => {
                 self.store.apply_watcher_event(&Event::Init);
-                self.listed = Some((BTreeSet::new(), Vec::new()));
+                self.listed = Some(Listing::default());
                 Vec::new()
             }
             Change::Listed(object) => {
                 let stub = Stub::of(&object);
                 self.store.apply_watcher_event(&Event::InitApply(stub.clone()));
                 let news = self.news(&object);
-                if let Some((names, wakes)) = &mut self.listed {
-                    names.insert(name(&object));
+                if let Some(listing) = &mut self.listed {
+                    listing.names.insert(name(&object));
                     if news {
-                        wakes.push(stub);
+                        listing.wakes.push(stub);
                     }
                 }
                 Vec::new()
             }
             Change::Synced => {
-                let Some((names, mut wakes)) = self.listed.take() else { return Vec::new() };
+                let Some(Listing { names, mut wakes }) = self.listed.take() else { return Vec::new() };
                 self.gone.retain(|name| !names.contains(name));
                 // What vanished while nobody watched is looked at once more, like what was seen to go.
                 let vanished: Vec<_> = self.known.keys().filter(|name| !names.contains(*name)).cloned().collect();
@@ -444,7 +449,7 @@ impl Trigger {
     }
 }
 
-fn name(object: &Object) -> (String, String) {
+fn name(object: &Object) -> Name {
     (object.namespace().unwrap_or_default().into(), object.name().into())
 }
 
@@ -473,7 +478,7 @@ pub struct Stubs(Store<Stub>);
 
 impl Stubs {
     /// Namespace and name of those that `which` selects, in order: the store iterates in hash order.
-    pub fn select(&self, which: impl Fn(&Stub) -> bool) -> BTreeSet<(String, String)> {
+    pub fn select(&self, which: impl Fn(&Stub) -> bool) -> BTreeSet<Name> {
         self.0.state().iter().filter(|stub| !stub.gone && which(stub)).map(|stub| stub.name()).collect()
     }
 }

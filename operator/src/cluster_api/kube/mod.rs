@@ -44,7 +44,6 @@ impl KubeCluster {
     ///
     /// # Errors
     /// When the authentication in `config` is unusable.
-    #[expect(clippy::result_large_err, reason = "kube's own error type, at start-up only")]
     pub fn new(service: HttpService, config: &kube::Config) -> kube::Result<Self> {
         Ok(Self { client: stack::client(service, config)?, discovered: Mutex::default(), lists: Semaphore::new(LISTS) })
     }

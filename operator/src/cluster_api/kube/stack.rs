@@ -17,7 +17,6 @@ use crate::transport::HttpService;
 ///
 /// # Errors
 /// When the authentication in `config` is unusable (unreadable token file, malformed header).
-#[expect(clippy::result_large_err, reason = "kube's own error type, at start-up only")]
 pub fn client(service: HttpService, config: &Config) -> kube::Result<Client> {
     let service = ServiceBuilder::new()
         .map_err(BoxError::from)
