@@ -290,10 +290,11 @@ pub fn subdomain_problems(name: &str) -> Vec<String> {
 pub fn label_problems(name: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if name.len() > 63 {
-        problems.push("must be no more than 63 bytes".to_owned());
+        problems.push("must be no more than 63 characters".to_owned());
     }
     if !is_label(name) {
-        problems.push(LABEL.to_owned());
+        let dots_only = name.split('.').all(is_label);
+        problems.push(if dots_only { "must not contain dots" } else { LABEL }.to_owned());
     }
     problems
 }

@@ -5,46 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::Value;
 
 use super::Task;
+use super::node::{FOREGROUND, Identity, Node, ORPHAN, Owner, has_finalizer, owners};
 use crate::apiserver::feed::Change;
 use crate::apiserver::meta;
-
-/// Finalizer of an owner whose dependents are to be deleted first.
-pub(super) const FOREGROUND: &str = "foregroundDeletion";
-/// Finalizer of an owner whose dependents are to be left alone.
-pub(super) const ORPHAN: &str = "orphan";
-
-/// An object as a reference names it, with the namespace it is looked for in.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-}
-
-/// One `ownerReferences` item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) blocks: bool,
-    controller: bool,
-}
-
-/// A known object, or one that others refer to and nobody has seen.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) identity: Identity,
-    pub(super) owners: Vec<Owner>,
-    pub(super) dependents: BTreeSet<String>,
-    /// Waits for its dependents to be deleted.
-    pub(super) deleting_dependents: bool,
-    pub(super) being_deleted: bool,
-    pub(super) observed: bool,
-}
 
 /// Something to tell the users.
 pub(super) enum Notice {
@@ -64,69 +27,18 @@ pub(super) struct Graph {
     queue: VecDeque<Task>,
     queued: BTreeSet<Task>,
     notices: Vec<Notice>,
-    /// Identities that turned out not to exist.
-    absent: BTreeSet<Identity>,
+    /// Owners that are known not to exist (any more), the newest last: uids do not come back, so these need no lookup, and
+    /// the kind of some may be gone as well.
+    absent: VecDeque<Identity>,
 }
 
-/// Owner references of an object.
-pub(super) fn owners(object: &Value) -> Vec<Owner> {
-    let references = object["metadata"]["ownerReferences"].as_array();
-    let text = |reference: &Value, key: &str| reference[key].as_str().unwrap_or_default().to_owned();
-    references
-        .into_iter()
-        .flatten()
-        .map(|reference| Owner {
-            api_version: text(reference, "apiVersion"),
-            kind: text(reference, "kind"),
-            name: text(reference, "name"),
-            uid: text(reference, "uid"),
-            blocks: reference["blockOwnerDeletion"] == Value::Bool(true),
-            controller: reference["controller"] == Value::Bool(true),
-        })
-        .collect()
-}
-
-/// Whether an object carries a finalizer.
-pub(super) fn has_finalizer(object: &Value, finalizer: &str) -> bool {
-    meta::finalizers(object).any(|found| found == finalizer)
-}
+/// How many absent owners are remembered (upstream keeps as many).
+const ABSENT: usize = 500;
 
 /// Whether an object began to wait for the collector to do what a finalizer stands for.
 fn starts(before: Option<&Value>, after: &Value, finalizer: &str) -> bool {
     let waits = |object: &Value| meta::terminating(object) && has_finalizer(object, finalizer);
     waits(after) && !before.is_some_and(waits)
-}
-
-impl Owner {
-    /// The owner as a reference from this namespace names it.
-    pub(super) fn identity(&self, namespace: &str) -> Identity {
-        Identity {
-            api_version: self.api_version.clone(),
-            kind: self.kind.clone(),
-            namespace: namespace.to_owned(),
-            name: self.name.clone(),
-            uid: self.uid.clone(),
-        }
-    }
-
-    fn names(&self, identity: &Identity) -> bool {
-        self.uid == identity.uid
-            && self.name == identity.name
-            && self.kind == identity.kind
-            && self.api_version == identity.api_version
-    }
-}
-
-impl Node {
-    /// Whether some reference of this node names `identity`, and whether some reference with its uid names something else.
-    fn references(&self, identity: &Identity) -> (bool, bool) {
-        let near = identity.namespace.is_empty() || identity.namespace == self.identity.namespace;
-        let mut found = (false, false);
-        for owner in self.owners.iter().filter(|owner| owner.uid == identity.uid) {
-            if near && owner.names(identity) { found.0 = true } else { found.1 = true }
-        }
-        found
-    }
 }
 
 impl Graph {
@@ -318,7 +230,7 @@ impl Graph {
             }
         }
         if !node.dependents.is_empty() {
-            self.absent.insert(node.identity);
+            self.remember_absent(node.identity);
         }
         for dependent in &node.dependents {
             self.look_at(dependent);
@@ -328,6 +240,24 @@ impl Graph {
                 self.look_at(&owner.uid);
             }
         }
+    }
+
+    fn remember_absent(&mut self, identity: Identity) {
+        self.absent.push_back(identity);
+        if self.absent.len() > ABSENT {
+            self.absent.pop_front();
+        }
+    }
+
+    /// Whether the owner is known to be absent, in the namespace of the reference or cluster-wide.
+    pub(super) fn is_absent(&self, identity: &Identity) -> bool {
+        self.absent.iter().any(|absent| {
+            absent.uid == identity.uid
+                && absent.name == identity.name
+                && absent.kind == identity.kind
+                && absent.api_version == identity.api_version
+                && (absent.namespace.is_empty() || absent.namespace == identity.namespace)
+        })
     }
 
     /// A look found that nothing exists under this identity.
@@ -348,7 +278,7 @@ impl Graph {
             self.removed(&identity.uid);
             return;
         }
-        self.absent.insert(identity.clone());
+        self.remember_absent(identity.clone());
         for dependent in &matching {
             self.look_at(dependent);
         }

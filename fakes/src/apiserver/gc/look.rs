@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::graph::{FOREGROUND, Graph, Identity, Node, ORPHAN, Owner, has_finalizer, owners};
+use super::graph::Graph;
+use super::node::{FOREGROUND, Identity, Node, ORPHAN, Owner, has_finalizer, owners};
 use super::{ACTOR, Task};
 use crate::apiserver::resource::Resource;
 use crate::apiserver::{Client, Server, meta, rest};
@@ -82,7 +83,7 @@ impl Look {
         if !node.observed || references.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.classify(&node.identity, references)?;
+        let found = self.classify(graph, &node.identity, references)?;
         if !found.solid.is_empty() {
             let gone: Vec<String> = found.dangling.into_iter().chain(found.waiting).map(|owner| owner.uid).collect();
             return Ok(if gone.is_empty() { Vec::new() } else { vec![Step::Drop(node.identity, object, gone)] });
@@ -119,10 +120,14 @@ impl Look {
         Ok(steps)
     }
 
-    fn classify(&self, dependent: &Identity, references: Vec<Owner>) -> Result<Owners, Failure> {
+    fn classify(&self, graph: &Graph, dependent: &Identity, references: Vec<Owner>) -> Result<Owners, Failure> {
         let mut found = Owners::default();
         for reference in references {
             let identity = reference.identity(&dependent.namespace);
+            if graph.is_absent(&identity) {
+                found.dangling.push(reference);
+                continue;
+            }
             let owner = self.find(&identity)?.filter(|object| meta::text(object, "uid") == reference.uid);
             match owner {
                 None => found.dangling.push(reference),

@@ -11,6 +11,7 @@
 
 mod graph;
 mod look;
+mod node;
 #[cfg(test)]
 mod tests;
 

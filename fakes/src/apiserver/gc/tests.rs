@@ -166,6 +166,32 @@ async fn conf_e2_an_owner_of_an_unknown_kind_is_not_absent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn conf_e2_an_owner_seen_going_is_absent_even_if_its_kind_goes_too() {
+    collected(async |client| {
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.ex.io"}, "spec": {"group": "ex.io", "scope": "Cluster",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
+        let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        client.post(crds, &crd).await;
+        sleep(SETTLED).await;
+        let widget = json!({"apiVersion": "ex.io/v1", "kind": "Widget", "metadata": {"name": "w"}});
+        let (code, made) = client.post("/apis/ex.io/v1/widgets", &widget).await;
+        assert_eq!(code, 201, "{made}");
+        let uid = &made["metadata"]["uid"];
+        let owner = json!({"apiVersion": "ex.io/v1", "kind": "Widget", "name": "w", "uid": uid});
+        make(&client, "child", &[&owner], json!({})).await;
+        sleep(SETTLED).await;
+        client.delete("/apis/ex.io/v1/widgets/w", None).await;
+        client.delete(&format!("{crds}/widgets.ex.io"), None).await;
+        sleep(SETTLED).await;
+        assert!(!exists(&client, "child").await);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn conf_e4_foreground_waits_for_blocking_dependents_only() {
     collected(async |client| {
         let owner = make(&client, "owner", &[], json!({})).await;
