@@ -147,6 +147,7 @@ pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcom
         return refuse(&format!("json: {wrong}"));
     }
     if resource.custom.is_none() {
+        drop_empty(schema.root(), value, true);
         if let Some(cause) =
             // Null is the zero value of every type.
             schema
@@ -159,7 +160,6 @@ pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcom
         if let Some(at) = bad_base64(value) {
             return refuse(&format!("illegal base64 data at input byte {at}"));
         }
-        drop_empty(schema.root(), value, true);
     }
     if keep_nulls {
         schema.default_keeping_nulls(value);

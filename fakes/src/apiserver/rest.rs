@@ -462,6 +462,9 @@ fn prepare_update(new: &mut Value, old: &Value, target: &Target) {
     let resource = &target.resource;
     if target.subresource.as_deref() == Some("status") && resource.custom.is_none() {
         put(new, "spec", old.get("spec").cloned());
+        if &*resource.id == "deployments.apps" {
+            meta::set(new, "labels", old["metadata"].get("labels").cloned());
+        }
         return;
     }
     if target.subresource.as_deref() == Some("status") {

@@ -527,7 +527,8 @@ pub const CLUSTER: &[&str] = &[
 ];
 
 /// The only writer of conditions. The transition time moves only when the status flips; entries and fields that this
-/// version does not know stay as they were read; a draft about an older generation than the stored one never lowers it.
+/// version does not know stay as they were read. A draft about an older generation never lowers the stored one, unless
+/// the status flips: then it is a new claim, about that generation and no newer one.
 pub fn merge(old: &[Value], new: &[Draft], order: &[&str], now: &str) -> Vec<Value> {
     let mut merged: Vec<Value> = old.iter().filter(|entry| entry["type"].is_string()).cloned().collect();
     for draft in new {
@@ -545,7 +546,7 @@ pub fn merge(old: &[Value], new: &[Draft], order: &[&str], now: &str) -> Vec<Val
         entry["reason"] = json!(draft.reason.as_str());
         entry["message"] = json!(draft.message);
         let known = entry["observedGeneration"].as_i64().unwrap_or_default();
-        entry["observedGeneration"] = json!(draft.generation.max(known));
+        entry["observedGeneration"] = json!(if same { draft.generation.max(known) } else { draft.generation });
         merged.push(entry);
     }
     let rank = |entry: &Value| order.iter().position(|type_| entry["type"] == *type_).unwrap_or(order.len());
@@ -616,6 +617,14 @@ mod tests {
         assert_eq!(third[0]["lastTransitionTime"], "t3");
         assert!(transitions(&first, &second).is_empty(), "a new message is no transition");
         assert_eq!(transitions(&second, &third).len(), 1);
+    }
+
+    #[test]
+    fn a_flip_claims_its_own_generation_and_nothing_else_lowers_it() {
+        let second = merge(&[], &[draft(Status::False, "a", 2)], APPLICATION_INSTANCE, "t1");
+        let same = merge(&second, &[draft(Status::False, "a", 1)], APPLICATION_INSTANCE, "t2");
+        let flipped = merge(&second, &[draft(Status::True, "a", 1)], APPLICATION_INSTANCE, "t2");
+        assert_eq!((&same[0]["observedGeneration"], &flipped[0]["observedGeneration"]), (&json!(2), &json!(1)));
     }
 
     #[test]

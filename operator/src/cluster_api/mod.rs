@@ -169,8 +169,8 @@ pub struct Scope {
     pub labels: String,
     /// Field selector; empty selects everything.
     pub fields: String,
-    /// Leave out `metadata.managedFields`, which are about half of what a server sends: for lists of which only names and
-    /// specs matter. A watch tells them all the same.
+    /// Leave out `metadata.managedFields` and `status`, which are most of what a server sends: for lists of which only
+    /// names, labels and specs matter. A watch tells them all the same.
     pub lean: bool,
 }
 
@@ -185,7 +185,7 @@ impl Scope {
         Self { namespace: Some(namespace.into()), ..Self::all() }
     }
 
-    /// The same scope, without managed fields.
+    /// The same scope, without managed fields and status.
     pub fn lean(mut self) -> Self {
         self.lean = true;
         self

@@ -87,8 +87,13 @@ pub fn faults(screen: Screen) -> Exit {
         // Armed once the release is installed, so that what follows is an upgrade.
         case.workload.push(Step::Flux { order });
         case.workload.push(Step::Upgrade { instance: stories::INSTANCE.into(), version: "7.0.0".into() });
+        if switch == Switch::H9 {
+            // The last conditions are held back until the spec has moved on.
+            case.workload.push(Step::Pass { seconds: 10 });
+            case.workload.push(Step::Upgrade { instance: stories::INSTANCE.into(), version: "7.0.1".into() });
+        }
         case.workload.push(Step::Pass { seconds: 120 });
-        outcomes.push(outcome(format!("{switch:?}"), "switch of the fake Flux", case));
+        outcomes.push(outcome(format!("{switch:?}"), meaning(switch), case));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -105,6 +110,36 @@ pub fn faults(screen: Screen) -> Exit {
         screen.line(&format!("{:<5} {:<28} {struck:<9} {verdict}", outcome.id, outcome.what));
     }
     exit
+}
+
+/// The switches in a few words (downstream §15.3).
+fn meaning(switch: Switch) -> &'static str {
+    match switch {
+        Switch::H1 => "Flux dies before history",
+        Switch::H2 => "Flux dies inside Helm",
+        Switch::H3 => "fails, nothing stored",
+        Switch::H4 => "fails, stored",
+        Switch::H5 => "each retry rolled back",
+        Switch::H6 => "no revision to roll back to",
+        Switch::H7 => "helm upgrade by hand",
+        Switch::H8 => "Ready stays Unknown",
+        Switch::H9 => "Ready of a wrong generation",
+        Switch::H10 => "release suspended by hand",
+        Switch::H11 => "uninstall skipped",
+        Switch::H12 => "uninstall fails",
+        Switch::H13 => "release name edited",
+        Switch::H14 => "a pass out of turn",
+        Switch::H15 => "gate: retry on failure",
+        Switch::H16 => "drift",
+        Switch::H17 => "no helm-controller",
+        Switch::H18 => "objects of another release",
+        Switch::S1 => "artifacts lost",
+        Switch::S2 => "tag moved",
+        Switch::S3 => "fetch fails",
+        Switch::S4 => "source stalled",
+        Switch::S5 => "repository without status",
+        Switch::S6 => "source suspended by hand",
+    }
 }
 
 fn target(switch: Switch) -> Target {

@@ -21,6 +21,9 @@ use crate::truth::{
 
 /// The bound in simulated time.
 const BOUND: Duration = Duration::from_secs(120);
+/// The bound for a release whose Ready stays Unknown although its newest revision is deployed: the operator nudges it
+/// only after its timeout (15 min) and two minutes (contract §6.4).
+const BOUND_SILENT: Duration = Duration::from_secs(17 * 60 + 120);
 /// Requests and writes allowed for one instance until it has converged.
 const REQUESTS: u64 = 40;
 const WRITES: u64 = 6;
@@ -40,6 +43,8 @@ struct Count {
     /// Requests of the operator for this instance since then.
     requests: u64,
     writes: u64,
+    /// When Flux was last seen to owe a verdict on a deployed release.
+    silent: Option<Duration>,
     /// Converged once since then: counting is over.
     done: bool,
 }
@@ -73,6 +78,9 @@ impl Oracle for Converges {
                     let count = self.since.entry(address.clone()).or_default();
                     if disturbed && concerns(&commit.resource, &commit.name, address, instance) {
                         *count = Count { stable: record.at, ..Count::default() };
+                    }
+                    if silent(instance, truth) {
+                        count.silent = Some(record.at);
                     }
                     if !count.done && owed(instance, truth) && verdict(instance, truth).is_ok() {
                         count.done = true;
@@ -108,8 +116,14 @@ impl Oracle for Converges {
         let healed = self.healed.unwrap_or(now);
         truth.all(INSTANCES).filter(|(_, instance)| owed(instance, truth)).find_map(|(address, instance)| {
             let why = verdict(instance, truth).err()?;
-            let since = self.since.get(address).map_or(healed, |count| count.stable.max(healed));
-            let overdue = now.saturating_sub(since) > BOUND;
+            let count = self.since.get(address);
+            let since = count.map_or(healed, |count| count.stable.max(healed));
+            let spoken = count.and_then(|count| count.silent).unwrap_or_default();
+            let overdue = if silent(instance, truth) {
+                now.saturating_sub(since) > BOUND_SILENT
+            } else {
+                now.saturating_sub(since.max(spoken)) > BOUND
+            };
             Some(Pending { why: format!("{}: {why}", address.name), overdue })
         })
     }
@@ -119,6 +133,14 @@ impl Oracle for Converges {
 fn owed(instance: &Value, truth: &Truth) -> bool {
     let ours = matches!(label(instance, "app.vworkspace.io/managed-by"), Some("control-plane" | "odoo"));
     ours && !deleting(instance) && gated(truth, text(instance, "/metadata/namespace"))
+}
+
+/// Whether Flux owes a verdict on a release that is deployed.
+fn silent(instance: &Value, truth: &Truth) -> bool {
+    let namespace = text(instance, "/metadata/namespace");
+    truth.get(RELEASES, namespace, text(instance, "/spec/release/name")).is_some_and(|release| {
+        condition_status(release, "Ready") == "Unknown" && text(release, "/status/history/0/status") == "deployed"
+    })
 }
 
 /// Whether an object belongs to the instance, or is referred to by it.
@@ -254,6 +276,13 @@ mod tests {
         told().commit("flux", &deployed()).later(100).owes("newest generation", false);
         told().commit("flux", &deployed()).later(130).owes("newest generation", true);
         told().later(130).commit("flux", &deployed()).later(10).owes("newest generation", true);
+    }
+
+    #[test]
+    fn a_deployed_release_that_flux_is_silent_about_has_longer() {
+        let unknown = json!({ "status": { "conditions": [{ "type": "Ready", "status": "Unknown" }] } });
+        told().commit("flux", &with(&deployed(), &unknown)).later(600).owes("newest generation", false);
+        told().commit("flux", &with(&deployed(), &unknown)).later(1200).owes("newest generation", true);
     }
 
     #[test]

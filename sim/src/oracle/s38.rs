@@ -64,8 +64,10 @@ impl Oracle for HonestConditions {
         if let Some((one, other)) = CONTRADICTIONS.iter().find(|(one, other)| holds(one) && holds(other)) {
             return Err(format!("{name} is {one} and {other}"));
         }
-        let busy = matches!(condition_reason(after, "Reconciling"), "HelmReleaseInstalling" | "HelmReleaseUpgrading");
-        if holds("Ready") && holds("Reconciling") && busy {
+        // While Blocked, Ready goes on describing the release that runs (contract §6.5), whatever somebody else does to it.
+        let busy = !holds("Blocked")
+            && matches!(condition_reason(after, "Reconciling"), "HelmReleaseInstalling" | "HelmReleaseUpgrading");
+        if busy && holds("Ready") && holds("Reconciling") {
             return Err(format!("{name} is Ready while its release is being worked on"));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One page of a list, whole or without `metadata.managedFields`: a thousand objects with them do not fit the memory this
+//! One page of a list, whole or without `metadata.managedFields` and `status`: a thousand objects with them do not fit the memory this
 //! process is meant to live in.
 
 use std::fmt;
@@ -15,7 +15,7 @@ pub(super) fn whole(text: &str) -> Result<(Vec<Value>, Option<String>), ApiError
     page(text)
 }
 
-/// The same without managed fields.
+/// The same without managed fields and status.
 pub(super) fn lean(text: &str) -> Result<(Vec<Value>, Option<String>), ApiError> {
     let (items, next) = page::<Item>(text)?;
     Ok((items.into_iter().map(|item| item.0).collect(), next))
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Fields {
         let mut map = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
             match (self.of_metadata, name.as_str()) {
-                (true, "managedFields") => {
+                (true, "managedFields") | (false, "status") => {
                     fields.next_value::<IgnoredAny>()?;
                 }
                 (false, "metadata") => {
@@ -97,15 +97,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lean_page_lacks_managed_fields_and_nothing_else() {
+    fn a_lean_page_lacks_managed_fields_and_status_and_nothing_else() {
         let item = json!({"kind": "A", "metadata": {"name": "n", "managedFields": [{"x": {}}], "labels": {"managedFields": "kept"}},
-            "managedFields": 1, "spec": {"metadata": {"managedFields": [1]}}, "status": null});
+            "managedFields": 1, "spec": {"metadata": {"managedFields": [1]}, "status": 1}, "status": {"a": 1}});
         let text = json!({"metadata": {"continue": "t"}, "items": [item]}).to_string();
         let (items, next) = lean(&text).expect("a page");
         assert_eq!(next.as_deref(), Some("t"));
         assert_eq!(whole(&text).expect("a page"), (vec![item.clone()], next));
         let mut expect = item;
         expect["metadata"].as_object_mut().expect("an object").remove("managedFields");
+        expect.as_object_mut().expect("an object").remove("status");
         assert_eq!(items, [expect]);
         assert_eq!(lean(r#"{"metadata":{}}"#), Ok((Vec::new(), None)));
         assert!(matches!(whole("{\"secret"), Err(ApiError::Unknown { why }) if !why.contains("secret")));
