@@ -88,7 +88,6 @@ fn profile_namespace() {
 }
 
 #[test]
-#[ignore = "the life cycle of definitions is not in yet"]
 fn profile_crd() {
     profile("crd", false);
 }

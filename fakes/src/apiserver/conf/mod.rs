@@ -23,6 +23,7 @@ mod limits;
 mod lists;
 mod ownership;
 mod patches;
+mod schema;
 mod watches;
 mod writes;
 

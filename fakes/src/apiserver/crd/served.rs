@@ -56,7 +56,7 @@ pub(super) fn serve(state: &mut State, crd: &Value, revision: u64) {
     let (group, names) = (text(&crd["spec"], "group"), &crd["status"]["acceptedNames"]);
     let plural = text(&crd["spec"]["names"], "plural");
     state.resources.remove(group, plural);
-    if !holds(crd, "Established") && !holds(crd, "NamesAccepted") {
+    if !holds(crd, "Established") {
         return;
     }
     let storage = form::storage_version(crd).unwrap_or_default();

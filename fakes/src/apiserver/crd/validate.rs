@@ -115,7 +115,7 @@ fn spec(crd: &Value) -> Vec<Cause> {
         let name = text(version, "name");
         unique &= !seen.contains(&name);
         seen.push(name);
-        if !common.schema && version.pointer("/schema/openAPIV3Schema").is_none() {
+        if version.pointer("/schema/openAPIV3Schema").is_none() {
             causes.push(cause::required(format!("{path}.schema.openAPIV3Schema"), ""));
         }
         if !is_label_1035(name) {

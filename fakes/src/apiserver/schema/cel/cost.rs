@@ -21,6 +21,8 @@ pub const ACCESS: u64 = 1;
 pub const LIST: u64 = 10;
 /// Cost of a map literal besides its entries.
 pub const MAP: u64 = 30;
+/// Longest text of a scalar that is not text itself.
+const SCALAR_TEXT: u64 = 64;
 /// Cost of looking at one character.
 const CHARACTER: f64 = 0.1;
 /// Cost of one character of a regular expression, for each character it looks at.
@@ -126,7 +128,11 @@ pub fn call(name: &str, operands: &[Operand<'_, '_>]) -> (u64, Option<Size>) {
         "bytes" | "string"
             if matches!(operands.first().map(|operand| operand.kind), Some(Type::String | Type::Bytes)) =>
         {
-            (text(size(0)), None)
+            (text(size(0)), Some(size(0)))
+        }
+        // The longest text of a number, a flag or a time; without it no message could name one.
+        "string" if !matches!(operands.first().map(|operand| operand.kind), Some(Type::Dyn)) => {
+            (1, Some(Size { min: 0, max: SCALAR_TEXT }))
         }
         "strings.quote" => (text(size(0)), None),
         "@in" if matches!(operands.get(1).map(|operand| operand.kind), Some(Type::List(_))) => (size(1).max, None),
