@@ -146,6 +146,9 @@ pub fn shape(resource: &Resource, value: &mut Value, keep_nulls: bool) -> Outcom
     if let Some(wrong) = decoded.wrong {
         return refuse(&format!("json: {wrong}"));
     }
+    if let Some(why) = super::builtin::time_problem(resource, value) {
+        return refuse(&why);
+    }
     if resource.custom.is_none() {
         drop_empty(schema.root(), value, true);
         if let Some(cause) =

@@ -150,7 +150,7 @@ impl Server {
         let state = State {
             store: Store::default(),
             resources,
-            entropy: Entropy { seed: config.seed, uids: 0, suffixes: 0, others: 0 },
+            entropy: Entropy { seed: config.seed, uids: 0, audits: 0, suffixes: 0, others: 0 },
             starting: Starting::default(),
             hooks: Vec::new(),
             revisions: tokio::sync::watch::Sender::new(0),
@@ -195,6 +195,14 @@ impl Server {
     }
 
     fn answer(&self, request: &Request) -> http::Response<Body> {
+        let mut response = self.respond(request);
+        if let Ok(id) = http::HeaderValue::from_str(&self.state().entropy.audit_id()) {
+            response.headers_mut().insert("audit-id", id);
+        }
+        response
+    }
+
+    fn respond(&self, request: &Request) -> http::Response<Body> {
         let mut state = self.state();
         let now = self.0.config.clock.now();
         let user = match rbac::authenticate(&self.0.config, &state, request) {
@@ -379,6 +387,7 @@ impl State {
 pub struct Entropy {
     seed: u64,
     uids: u64,
+    audits: u64,
     suffixes: u64,
     others: u64,
 }
@@ -390,16 +399,13 @@ impl Entropy {
     /// The next uid, version 4 in form.
     pub fn uid(&mut self) -> String {
         self.uids += 1;
-        let high = mix(self.seed ^ 0x5569_6473, self.uids * 2);
-        let low = mix(self.seed ^ 0x5569_6473, self.uids * 2 + 1);
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xffff,
-            high & 0xfff,
-            0x8000 | (low >> 48) & 0x3fff,
-            low & 0xffff_ffff_ffff
-        )
+        uuid(self.seed ^ 0x5569_6473, self.uids)
+    }
+
+    /// The next `Audit-Id` of an answer (M5).
+    pub fn audit_id(&mut self) -> String {
+        self.audits += 1;
+        uuid(self.seed ^ 0x4175_6469, self.audits)
     }
 
     /// The next five-letter suffix of a generated name.
@@ -419,6 +425,19 @@ impl Entropy {
         self.others += 1;
         mix(self.seed ^ 0x6f74_6865, self.others) % bound
     }
+}
+
+fn uuid(stream: u64, draw: u64) -> String {
+    let high = mix(stream, draw * 2);
+    let low = mix(stream, draw * 2 + 1);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xfff,
+        0x8000 | (low >> 48) & 0x3fff,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 /// SplitMix64 of the n-th draw of a stream.

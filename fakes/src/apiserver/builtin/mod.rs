@@ -47,6 +47,29 @@ pub fn shown_form(resource: &Resource, stored: &Value) -> Option<Value> {
     (resource.group == "events.k8s.io").then(|| event::convert(stored, false))
 }
 
+/// What a decoder says of a time that needs microseconds and has none (K6, K7).
+pub fn time_problem(resource: &Resource, object: &Value) -> Option<String> {
+    let fields: &[&str] = match resource.kind.as_str() {
+        "Lease" if resource.group == "coordination.k8s.io" => &["/spec/acquireTime", "/spec/renewTime"],
+        "Event" if &*resource.id == "events" => &["/eventTime", "/series/lastObservedTime"],
+        _ => return None,
+    };
+    let times = fields.iter().filter_map(|field| object.pointer(field)?.as_str());
+    times.into_iter().find_map(|time| {
+        let layout = "2006-01-02T15:04:05.000000Z07:00";
+        let Some((head, tail)) = time.split_at_checked("2006-01-02T15:04:05".len()) else {
+            return Some(format!("parsing time {time:?} as {layout:?}: cannot parse {time:?} as \"2006\""));
+        };
+        let digits = tail.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+        if digits < 6 {
+            return Some(format!("parsing time {time:?} as {layout:?}: cannot parse {tail:?} as \".000000\""));
+        }
+        time.parse::<jiff::Timestamp>()
+            .is_err()
+            .then(|| format!("parsing time {time:?} as {layout:?}: cannot parse {head:?} as \"2006\""))
+    })
+}
+
 /// Seconds that an object is given to end, for kinds that end gracefully: pods (C16). A pod that runs nowhere gets none.
 pub fn grace_seconds(resource: &Resource, object: &Value, wanted: Option<i64>) -> Option<i64> {
     if &*resource.id != "pods" {

@@ -16,8 +16,10 @@ use tokio::time::Instant;
 
 use super::{Clock, Config, Server};
 
+mod access;
 mod crd;
 mod deletion;
+mod discovery;
 mod identity;
 mod limits;
 mod lists;
