@@ -65,13 +65,19 @@ pub fn meta(screen: Screen) -> Exit {
         same("in a third process", elsewhere(&case));
 
         if case.faults.is_empty() {
-            let others = (2..6).map(|entropy| Simulation::new(Case { entropy, ..case.clone() }).run());
-            let hashes: std::collections::BTreeSet<String> =
-                others.map(|report| report.hash).chain([first.hash.clone()]).collect();
+            let others: Vec<Report> =
+                (2..6).map(|entropy| Simulation::new(Case { entropy, ..case.clone() }).run()).collect();
+            let hashes: std::collections::BTreeSet<&str> =
+                others.iter().chain([&first]).map(|report| report.hash.as_str()).collect();
             let alike = (hashes.len() < 2).then_some("five entropy seeds, one trace: the shim is not installed");
             let what = format!("{}: other entropy, other trace ({} of 5)", case.title, hashes.len());
             if !tell(screen, &what, alike) {
                 exit = Exit::NotDeterministic;
+            }
+            // S22 across runs: what is rendered does not depend on who ran first.
+            let apart = others.iter().any(|report| report.end != first.end).then_some("objects differ at the end");
+            if !tell(screen, &format!("{}: other entropy, same end", case.title), apart) && exit == Exit::Clean {
+                exit = Exit::Violation;
             }
         }
         let unclean = (!first.verdict.is_clean()).then(|| first.verdict.to_string());
