@@ -1,6 +1,7 @@
 //! Integration tests: whatever needs more than one member of the workspace.
 
 mod adapter;
+mod bad_input;
 mod clients;
 mod cluster;
 mod conformance;
