@@ -112,6 +112,15 @@ impl World {
         let _ = tokio::time::timeout(length, self.server.run_controllers()).await;
     }
 
+    /// Runs `work` while the controllers work beside it.
+    async fn beside_controllers<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            () = self.server.run_controllers() => panic!("controllers never end"),
+            result = work => result,
+        }
+    }
+
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Reply {
         let mut request = Request::builder().method(method).uri(path).header("user-agent", "conf/1");
         request = request.header("authorization", "Bearer admintoken");

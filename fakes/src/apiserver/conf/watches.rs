@@ -238,19 +238,23 @@ async fn conf_b13() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "with the life cycle of definitions"]
 async fn conf_b14() {
     let world = World::new().await;
     let stored = world.post(WIDGETS, widget("a")).await.object();
     let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.ex.io";
     let from = format!("{WIDGETS}?resourceVersion={}", revision(&stored));
-    let mut watch = world.watch(&from).await;
-    world.patch(MERGE, crd, json!({ "metadata": { "labels": { "l": "1" } } })).await.object();
-    world.run(Duration::from_secs(5)).await;
-    assert!(!watch.ended().await, "labels of the definition end nothing");
-    world.patch(MERGE, crd, json!({ "spec": definition(20)["spec"] })).await.object();
-    world.run(Duration::from_secs(5)).await;
-    assert!(watch.ended().await, "a changed schema does");
+    let work = async {
+        let mut watch = world.watch(&from).await;
+        let five = Duration::from_secs(5);
+        tokio::time::sleep(five).await;
+        world.patch(MERGE, crd, json!({ "metadata": { "labels": { "l": "1" } } })).await.object();
+        tokio::time::sleep(five).await;
+        assert!(!watch.ended().await, "labels of the definition end nothing");
+        world.patch(MERGE, crd, json!({ "spec": definition(20)["spec"] })).await.object();
+        tokio::time::sleep(five).await;
+        assert!(watch.ended().await, "a changed schema does");
+    };
+    world.beside_controllers(work).await;
     let mut again = world.watch(&from).await;
     world.patch(MERGE, &at(WIDGETS, "a"), json!({ "spec": { "size": 15 } })).await.object();
     assert_eq!(again.ready().await, ["MODIFIED a"], "and the next watch works from the old revision");

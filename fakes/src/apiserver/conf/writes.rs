@@ -325,7 +325,6 @@ async fn conf_c20() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "with the life cycle of definitions"]
 async fn conf_f14() {
     let world = World::new().await;
     world.post(WIDGETS, widget("a")).await.object();
