@@ -88,7 +88,7 @@ impl<'n> Budget<'n> {
         if self.total <= cost::SCHEMA_LIMIT {
             return Vec::new();
         }
-        self.expensive.sort_by(|left, right| right.0.cmp(&left.0));
+        self.expensive.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
         let named = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
         let mut causes: Vec<Cause> =
             self.expensive.into_iter().take(NAMED).map(|(_, path)| cause::forbidden(path, named)).collect();

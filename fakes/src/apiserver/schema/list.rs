@@ -25,7 +25,7 @@ pub fn duplicates(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<
         Value::Array(items) => {
             match node.list_type {
                 ListType::Atomic => {}
-                ListType::Set => repeated(items.iter().map(|item| go::json(item)), items, path, causes),
+                ListType::Set => repeated(items.iter().map(go::json), items, path, causes),
                 ListType::Map => {
                     let shown: Vec<Value> = items.iter().map(|item| identity(node, item)).collect();
                     repeated(shown.iter().map(go::json), &shown, path, causes);

@@ -368,7 +368,7 @@ impl<'n> Checker<'n, '_> {
         if let Some((offset, filter)) = &filter
             && !Type::Bool.accepts(&filter.kind)
         {
-            self.mismatch(*offset, "_?_:_", false, &[filter.kind.clone()]);
+            self.mismatch(*offset, "_?_:_", false, std::slice::from_ref(&filter.kind));
         }
         let decides = matches!(kind, LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne | LoopKind::Filter);
         if decides && !Type::Bool.accepts(&body.kind) {
