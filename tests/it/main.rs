@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod conformance;
 mod flux_switches;
+mod instances;
 mod runtime;
 mod schemas;
 mod simulation;
