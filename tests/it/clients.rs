@@ -223,7 +223,7 @@ fn kubectl_knows_custom_resources() {
     run(&["apply", "-f", "definition.yaml"]);
     run(&["wait", "crd/gears.example.io", "--for=condition=Established", "--timeout=10s"]);
     run(&["apply", "-f", "gear.yaml"]);
-    let table = run(&["get", "gears"]);
+    let table = run(&["get", "ge"]);
     assert!(table.contains("TEETH") && table.contains('3'), "{table}");
     assert!(run(&["explain", "gear.spec.teeth"]).contains("How many teeth."));
     let refusal = cluster.refused(&kubectl, &["apply", "-f", "wrong.yaml"]);

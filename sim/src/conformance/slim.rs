@@ -54,6 +54,7 @@ pub(super) fn slim(path: &str, media_type: &str, body: Value) -> Value {
         _ if kind == "CustomResourceDefinitionList" => {
             let mut body = body;
             keep(&mut body, "items", |item| known_group(&item["spec"]["group"]));
+            body["$filtered"] = Value::Bool(true);
             body
         }
         _ if kind == "APIResourceList" => filtered(body, "resources", |resource| {
