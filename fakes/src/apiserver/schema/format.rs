@@ -1,7 +1,8 @@
 //! String formats the server knows; all others are ignored (apiserver.md F6).
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -67,33 +68,39 @@ pub fn accepts(name: &str, text: &str) -> bool {
     }
 }
 
-type Lazy = LazyLock<Option<Regex>>;
+/// A pattern, compiled once per thread. Not once per process: a compiled pattern and its scratch space hold hash maps, and
+/// every hash map that is made moves the keys of those made after it on its thread. A run that found the patterns compiled
+/// would take its turns in another order than the run that compiled them.
+struct Lazy(&'static str);
 
-static DATE_TIME: Lazy = LazyLock::new(|| compile(r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"));
-static DATE: Lazy = LazyLock::new(|| compile(r"^\d{4}-\d\d-\d\d$"));
-static URI: Lazy = LazyLock::new(|| compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*:|/)[^\s]*$"));
-static EMAIL: Lazy = LazyLock::new(|| compile(r"^[^\s@]+@[^\s@]+$"));
-static HOSTNAME: Lazy = LazyLock::new(|| {
-    compile(
-        r"^([a-zA-Z0-9\p{L}_]([a-zA-Z0-9\p{L}_-]{0,61}[a-zA-Z0-9\p{L}_])?)(\.[a-zA-Z0-9\p{L}_]([a-zA-Z0-9\p{L}_-]{0,61}[a-zA-Z0-9\p{L}_])?)*\.?$",
-    )
-});
-static MAC: Lazy =
-    LazyLock::new(|| compile(r"^([0-9a-fA-F]{2}[:-]){5,7}[0-9a-fA-F]{2}$|^([0-9a-fA-F]{4}\.){2,3}[0-9a-fA-F]{4}$"));
-static UUID: Lazy =
-    LazyLock::new(|| compile(r"^(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$"));
-static OBJECT_ID: Lazy = LazyLock::new(|| compile(r"^[0-9a-fA-F]{24}$"));
-static HEX_COLOR: Lazy = LazyLock::new(|| compile(r"^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"));
-static RGB_COLOR: Lazy = LazyLock::new(|| compile(r"^rgb\(\s*\d{1,3}\s*,\s*\d{1,3}\s*,\s*\d{1,3}\s*\)$"));
-static SSN: Lazy = LazyLock::new(|| compile(r"^\d{3}[- ]?\d{2}[- ]?\d{4}$"));
-static BASE64: Lazy = LazyLock::new(|| compile(r"^[A-Za-z0-9+/]*={0,2}$"));
+thread_local! {
+    static COMPILED: RefCell<BTreeMap<&'static str, Option<Regex>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+static DATE_TIME: Lazy = Lazy(r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$");
+static DATE: Lazy = Lazy(r"^\d{4}-\d\d-\d\d$");
+static URI: Lazy = Lazy(r"^([a-zA-Z][a-zA-Z0-9+.-]*:|/)[^\s]*$");
+static EMAIL: Lazy = Lazy(r"^[^\s@]+@[^\s@]+$");
+static HOSTNAME: Lazy = Lazy(
+    r"^([a-zA-Z0-9\p{L}_]([a-zA-Z0-9\p{L}_-]{0,61}[a-zA-Z0-9\p{L}_])?)(\.[a-zA-Z0-9\p{L}_]([a-zA-Z0-9\p{L}_-]{0,61}[a-zA-Z0-9\p{L}_])?)*\.?$",
+);
+static MAC: Lazy = Lazy(r"^([0-9a-fA-F]{2}[:-]){5,7}[0-9a-fA-F]{2}$|^([0-9a-fA-F]{4}\.){2,3}[0-9a-fA-F]{4}$");
+static UUID: Lazy = Lazy(r"^(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$");
+static OBJECT_ID: Lazy = Lazy(r"^[0-9a-fA-F]{24}$");
+static HEX_COLOR: Lazy = Lazy(r"^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$");
+static RGB_COLOR: Lazy = Lazy(r"^rgb\(\s*\d{1,3}\s*,\s*\d{1,3}\s*,\s*\d{1,3}\s*\)$");
+static SSN: Lazy = Lazy(r"^\d{3}[- ]?\d{2}[- ]?\d{4}$");
+static BASE64: Lazy = Lazy(r"^[A-Za-z0-9+/]*={0,2}$");
 
 fn compile(pattern: &str) -> Option<Regex> {
     Regex::new(pattern).ok()
 }
 
 fn matches(pattern: &Lazy, text: &str) -> bool {
-    pattern.as_ref().is_some_and(|regex| regex.is_match(text))
+    COMPILED.with_borrow_mut(|compiled| {
+        let regex = compiled.entry(pattern.0).or_insert_with(|| compile(pattern.0));
+        regex.as_ref().is_some_and(|regex| regex.is_match(text))
+    })
 }
 
 fn is_cidr(text: &str) -> bool {
@@ -104,11 +111,9 @@ fn is_cidr(text: &str) -> bool {
 
 /// A sequence of numbers with units, as `1h30m`; days and weeks are units too, and a space may separate them.
 fn is_duration(text: &str) -> bool {
-    static PARTS: Lazy = LazyLock::new(|| {
-        compile(
-            r"^[+-]?(0|(\d+(\.\d*)?|\.\d+)\s*(ns|us|µs|μs|ms|s|m|h|d|w|nanos?|micros?|millis?|seconds?|minutes?|hours?|days?|weeks?)(\s*(\d+(\.\d*)?|\.\d+)\s*(ns|us|µs|μs|ms|s|m|h|d|w))*)$",
-        )
-    });
+    static PARTS: Lazy = Lazy(
+        r"^[+-]?(0|(\d+(\.\d*)?|\.\d+)\s*(ns|us|µs|μs|ms|s|m|h|d|w|nanos?|micros?|millis?|seconds?|minutes?|hours?|days?|weeks?)(\s*(\d+(\.\d*)?|\.\d+)\s*(ns|us|µs|μs|ms|s|m|h|d|w))*)$",
+    );
     matches(&PARTS, text)
 }
 

@@ -315,20 +315,23 @@ fn time_part<'a>(name: &str, time: Timestamp, zone: &[Val<'a>]) -> Option<Result
     Some(Ok(Val::Int(part)))
 }
 
-/// Compiled expressions of the rules run so far: rules are few and their patterns constant.
+/// Compiled expressions of the rules run so far: rules are few and their patterns constant. Kept per thread, see format.rs.
 fn regex(pattern: &str) -> Result<regex::Regex, Failure> {
+    use std::cell::RefCell;
     use std::collections::BTreeMap;
-    use std::sync::Mutex;
-    static COMPILED: Mutex<BTreeMap<String, regex::Regex>> = Mutex::new(BTreeMap::new());
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, regex::Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
     /// Patterns kept; more come only from patterns computed from data.
     const KEPT: usize = 1_000;
-    let mut compiled = COMPILED.lock().map_err(|_| "regex cache poisoned".to_owned())?;
-    if let Some(found) = compiled.get(pattern) {
-        return Ok(found.clone());
-    }
-    let regex = regex::Regex::new(pattern).map_err(|error| format!("error parsing regexp: {error}"))?;
-    if compiled.len() < KEPT {
-        compiled.insert(pattern.to_owned(), regex.clone());
-    }
-    Ok(regex)
+    COMPILED.with_borrow_mut(|compiled| {
+        if let Some(found) = compiled.get(pattern) {
+            return Ok(found.clone());
+        }
+        let regex = regex::Regex::new(pattern).map_err(|error| format!("error parsing regexp: {error}"))?;
+        if compiled.len() < KEPT {
+            compiled.insert(pattern.to_owned(), regex.clone());
+        }
+        Ok(regex)
+    })
 }

@@ -3,8 +3,10 @@
 //! Their values travel as values of the library; only arguments and results are converted.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::{Context, ExecutionError, Program, Value};
@@ -16,33 +18,35 @@ use super::value::{Failure, Val, no_such_overload};
 /// # Errors
 /// What the function reports, or arguments that it does not take.
 pub fn call<'a>(name: &str, args: &[Val<'a>], member: bool) -> Result<Val<'a>, Failure> {
-    static PROGRAMS: Mutex<BTreeMap<String, Arc<Program>>> = Mutex::new(BTreeMap::new());
+    // Both once per thread, not per process: making them makes hash maps, see format.rs.
+    thread_local! {
+        static PROGRAMS: RefCell<BTreeMap<String, Rc<Program>>> = const { RefCell::new(BTreeMap::new()) };
+        static ROOT: Context<'static> = Context::default().with_all();
+    }
     let parameters: Vec<String> = (0..args.len()).map(|index| format!("a{index}")).collect();
     let source = match parameters.split_first() {
         Some((target, rest)) if member => format!("{target}.{name}({})", rest.join(", ")),
         _ => format!("{name}({})", parameters.join(", ")),
     };
-    let program = {
-        let mut programs = PROGRAMS.lock().map_err(|_| "library cache poisoned".to_owned())?;
-        match programs.get(&source) {
-            Some(program) => program.clone(),
-            None => {
-                let program = Arc::new(Program::compile(&source).map_err(|error| error.to_string())?);
-                programs.insert(source, program.clone());
-                program
-            }
+    let program = PROGRAMS.with_borrow_mut(|programs| match programs.get(&source) {
+        Some(program) => Ok(program.clone()),
+        None => {
+            let program = Rc::new(Program::compile(&source).map_err(|error| error.to_string())?);
+            programs.insert(source, program.clone());
+            Ok::<_, String>(program)
         }
-    };
-    static ROOT: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
-    let mut context = ROOT.new_inner_scope();
-    for (parameter, value) in parameters.into_iter().zip(args) {
-        context.add_variable_from_value(parameter, to_library(value)?);
-    }
-    match program.execute(&context) {
-        Ok(value) => from_library(value),
-        Err(ExecutionError::FunctionError { message, .. }) => Err(message),
-        Err(error) => Err(error.to_string()),
-    }
+    })?;
+    ROOT.with(|root| {
+        let mut context = root.new_inner_scope();
+        for (parameter, value) in parameters.into_iter().zip(args) {
+            context.add_variable_from_value(parameter, to_library(value)?);
+        }
+        match program.execute(&context) {
+            Ok(value) => from_library(value),
+            Err(ExecutionError::FunctionError { message, .. }) => Err(message),
+            Err(error) => Err(error.to_string()),
+        }
+    })
 }
 
 fn to_library(value: &Val<'_>) -> Result<Value, Failure> {
