@@ -242,18 +242,19 @@ fn operator(figures: &mut Sheet, instances: u64) {
     if !report.verdict.is_clean() {
         figures.screen.complain(&format!("the run with {instances} instances is not clean: {}", report.verdict));
     }
-    let idle = Simulation::new(many(0)).detail(Detail::Hash).run();
+    // Until convergence and not beyond: the quiet minutes have a figure of their own.
+    let brief = |count| Simulation::new(many(count)).detail(Detail::Hash).window(Duration::ZERO).run();
+    let (busy, idle) = (brief(instances), brief(0));
     let each = |whole: f64, base: f64| (whole - base) / instances as f64;
-    // The quiet part reads a little; what is left of it is in the figure, which so errs upwards.
     figures.at_most(
         "operator: requests per converged instance",
-        each(about_objects(&report.calls), about_objects(&idle.calls)),
+        each(about_objects(&busy.calls), about_objects(&idle.calls)),
         40.0,
         "",
     );
     let events = |calls: &[String]| calls.iter().filter(|call| call.starts_with("create events")).count() as f64;
-    let told = each(events(&report.calls), events(&idle.calls));
-    let written = each(report.writes as f64, idle.writes as f64) - told;
+    let told = each(events(&busy.calls), events(&idle.calls));
+    let written = each(busy.writes as f64, idle.writes as f64) - told;
     figures.at_most(&format!("operator: writes per converged instance (and {told:.1} Events)"), written, 6.0, "");
     figures.at_most(
         &format!("operator: writes in 20 quiet minutes, {instances} instances"),
