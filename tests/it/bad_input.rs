@@ -4,6 +4,10 @@
 use fakes::flux::Settings;
 use serde_json::{Value, json};
 
+mod children;
+mod instances;
+mod table;
+
 use crate::cluster::Cluster;
 use crate::stage::{INSTANCES, RELEASES, SOURCES, Stage, files};
 

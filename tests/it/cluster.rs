@@ -25,6 +25,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        // What is drawn once per process must be the simulator's, whichever test comes first.
+        sim::entropy::prime().expect("every test that draws begins here or in the simulator");
         let started = Instant::now();
         let server = Server::new(Config::new(Clock::new(move || now(started)), 1));
         let mut controllers = JoinSet::new();

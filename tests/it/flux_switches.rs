@@ -271,7 +271,6 @@ fn h6_an_upgrade_that_cannot_be_rolled_back_has_failed() {
 }
 
 #[test]
-#[ignore = "the operator says Installing while the history is cleared; contract §6.5 asks for Upgrading"]
 fn h7_an_upgrade_by_hand_is_upgraded_over_and_shows_as_upgrading() {
     newest(async |scene| {
         scene.installed().await;
@@ -354,15 +353,25 @@ fn h12_a_failing_uninstall_is_shown_and_waited_for() {
 }
 
 #[test]
-#[ignore = "the operator leaves the edited name: it compares its own intent, not the HelmRelease (contract §6.2, §29.24)"]
-fn h13_a_release_name_edited_by_hand_is_taken_back() {
+fn h13_a_release_name_edited_by_hand_is_reported_and_never_overwritten() {
     newest(async |scene| {
         scene.installed().await;
         scene.arm(Order::new(Switch::H13).on(release()).text("elsewhere"));
         scene.pass(600).await;
+        // Contract §3.3: a conflict on a field of a child names manager and field; nobody writes over it.
+        assert_eq!(scene.is("Blocked"), "True/PolicyDenied", "{:#}", scene.instance());
+        let message = scene.message("Blocked");
+        assert!(message.contains("spec.releaseName") && message.contains("kubectl-edit"), "{message}");
+        let path = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/org-a/helmreleases/files";
+        let editor = scene.world.client("kubectl-edit");
+        assert_eq!(editor.get(path).await.1["spec"]["releaseName"], "elsewhere");
+        // Whoever writes our value again has let go of it.
+        let (code, answer) = editor.merge_patch(path, &json!({"spec": {"releaseName": "files"}})).await;
+        assert_eq!(code, 200, "{answer}");
+        scene.pass(600).await;
+        assert_eq!(scene.is("Blocked"), "False/Unblocked");
         assert_eq!(scene.is("Ready").split('/').next(), Some("True"), "{:#}", scene.instance());
         assert!(scene.running().starts_with("6.6.0"));
-        assert!(scene.world.flux.deployed("org-a", "elsewhere").is_none());
     });
 }
 

@@ -67,8 +67,13 @@ impl Stage {
 
     /// Starts the operator.
     pub(crate) fn run(&mut self) {
+        self.run_over(|service| service);
+    }
+
+    /// Starts the operator with something between it and the server.
+    pub(crate) fn run_over(&mut self, between: impl FnOnce(HttpService) -> HttpService) {
         let parts = Parts {
-            cluster: self.service(),
+            cluster: between(self.service()),
             kube: cluster::config(),
             clock: self.cluster.clock(),
             config: Config { identity: "one".into(), ..Config::default() },
@@ -83,6 +88,11 @@ impl Stage {
     /// Power loss.
     pub(crate) async fn crash(&mut self) {
         self.operator.shutdown().await;
+    }
+
+    /// Whether the operator's process is still there.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.operator.try_join_next().is_none()
     }
 
     /// From now on these requests of the operator (method, path with query) are forbidden.

@@ -1,8 +1,15 @@
 //! World cases of the area of ApplicationInstances: what happened to people who run this kind of thing, replayed.
 
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
 use fakes::flux::{Controller, Settings};
 use fakes::script::{Order, Switch, Target};
+use http_body_util::BodyExt;
+use operator::transport::{HttpService, RequestBody};
 use serde_json::{Value, json};
+use tower::BoxError;
+use tower::util::BoxCloneSyncService;
 
 use crate::stage::{INSTANCES, RELEASES, SOURCES, Stage, files};
 
@@ -134,6 +141,48 @@ async fn w45_an_install_over_objects_of_another_namespace_says_what_the_engine_s
     stage.patch(json!({"metadata": {"annotations": {"apps.vworkspace.io/reconcile": null}}})).await;
     stage.says("files", &["Ready=F/HelmReleaseFailed", "Suspended=F/Active"], 120).await;
     assert!(stage.message("files", "Ready").await.contains("invalid ownership metadata"));
+}
+
+/// Compresses a watch as newer servers do, one gzip member per event, unless the client asks for no compression.
+fn compressing(inner: HttpService, served: Arc<Mutex<[usize; 2]>>) -> HttpService {
+    BoxCloneSyncService::new(tower::service_fn(move |request: http::Request<RequestBody>| {
+        let (mut inner, served) = (inner.clone(), served.clone());
+        async move {
+            let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let plain = request.headers().get("accept-encoding").is_some_and(|accepted| accepted == "identity");
+            let response = tower::Service::call(&mut inner, request).await?;
+            if !watch || !response.status().is_success() {
+                return Ok::<_, BoxError>(response);
+            }
+            served.lock().expect("lock")[usize::from(plain)] += 1;
+            if plain {
+                return Ok(response);
+            }
+            let (mut head, body) = response.into_parts();
+            head.headers.insert("content-encoding", http::HeaderValue::from_static("gzip"));
+            let body = body.map_frame(|frame| {
+                frame.map_data(|data| {
+                    let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    member.write_all(&data).expect("memory takes everything");
+                    member.finish().expect("memory takes everything").into()
+                })
+            });
+            Ok(http::Response::from_parts(head, body.boxed_unsync()))
+        }
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn w53_a_server_that_compresses_watches_is_asked_not_to() {
+    let mut stage = Stage::without_operator(Settings::default()).await;
+    let served = Arc::new(Mutex::new([0, 0]));
+    stage.run_over(|inner| compressing(inner, served.clone()));
+    stage.pass(5).await;
+    stage.installed().await;
+    stage.patch(json!({"spec": {"chart": {"version": "7.0.0"}}})).await;
+    stage.says("files", &["Ready=T/HelmReleaseUpgraded"], 120).await;
+    let [compressed, plain] = *served.lock().expect("lock");
+    assert!(compressed == 0 && plain > 0, "{compressed} watches were compressed, {plain} were not");
 }
 
 #[tokio::test(start_paused = true)]

@@ -581,7 +581,8 @@ pub fn record(status: &mut Map<String, Value>, changes: &[Value], generation: i6
     let mut seq = status.get("transitionSeq").and_then(Value::as_i64).unwrap_or_default();
     let mut journal = status.get("transitions").and_then(Value::as_array).cloned().unwrap_or_default();
     for change in changes {
-        seq += 1;
+        // The stored number may be anybody's.
+        seq = seq.saturating_add(1);
         journal.push(json!({
             "seq": seq,
             "type": change["type"],

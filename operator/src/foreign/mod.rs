@@ -48,10 +48,18 @@ impl Condition {
     }
 }
 
-/// All conditions of an object, in order.
+/// All conditions of an object, in order, each type once. One that is there twice and contradicts itself proves nothing.
 pub fn conditions(object: &Object) -> Vec<Condition> {
     let list = object.0.pointer("/status/conditions").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(condition).collect()
+    let mut found: Vec<Condition> = Vec::new();
+    for read in list.into_iter().flatten().filter_map(condition) {
+        match found.iter_mut().find(|known| known.type_ == read.type_) {
+            Some(known) if known.status != read.status => known.status = Open::Other("contradictory".into()),
+            Some(_) => {}
+            None => found.push(read),
+        }
+    }
+    found
 }
 
 fn condition(value: &Value) -> Option<Condition> {

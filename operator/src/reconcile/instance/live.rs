@@ -152,7 +152,28 @@ fn reading(snapshot: &Snapshot, instance: &Object, expected: &Expected) -> Readi
         source_read: snapshot.source != Look::NotRead,
     };
     let engine: &dyn crate::engine::Engine = &crate::engine::flux::Flux;
-    engine.interpret(expected, children)
+    let mut reading = engine.interpret(expected, children);
+    // Flux forgets its history when somebody upgraded by hand; that this release ran is in our own status still.
+    if !reading.deployed && children.release.is_some_and(|release| ran(instance, release)) {
+        reading.deployed = true;
+        if reading.progress == Progress::Installing {
+            reading.progress = Progress::Upgrading;
+        }
+    }
+    reading
+}
+
+/// Whether the last status said of this very HelmRelease that something of it runs.
+fn ran(instance: &Object, release: &Object) -> bool {
+    let same = release
+        .uid()
+        .is_some_and(|uid| instance.0.pointer("/status/engineRef/uid").and_then(Value::as_str) == Some(uid.0.as_str()));
+    let stored = conditions(instance);
+    let running = find(stored, "Ready")
+        .is_some_and(|ready| ready["status"] == "True" || ready["reason"] == Reason::Upgrading.as_str());
+    let upgrading = find(stored, "Reconciling")
+        .is_some_and(|found| found["status"] == "True" && found["reason"] == Reason::HelmReleaseUpgrading.as_str());
+    same && (running || upgrading)
 }
 
 /// The first thing that forbids to write children. It lies outside the instance, and nothing may tell us when it goes.

@@ -65,20 +65,28 @@ pub(super) fn conditions(instance: &Object) -> &[Value] {
     instance.0.pointer("/status/conditions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// Stored conditions without those that speak of a generation that never was: nobody here wrote them.
+fn believed(instance: &Object) -> Vec<Value> {
+    let generation = instance.generation();
+    let future = |entry: &&Value| entry["observedGeneration"].as_i64().is_some_and(|seen| seen > generation);
+    conditions(instance).iter().filter(|entry| !future(entry)).cloned().collect()
+}
+
 /// The status write and its Events, or nothing.
 pub(super) fn effects(snapshot: &Snapshot, findings: Findings, now: Timestamp) -> Vec<Effect> {
     let Some(instance) = &snapshot.instance else { return Vec::new() };
     let Some(uid) = instance.uid() else { return Vec::new() };
     let stamp = stamp(now);
     let old = stored(instance);
-    let before = conditions(instance);
+    let believed = believed(instance);
+    let before = believed.as_slice();
     let drafts = drafts(before, &findings, instance.generation());
     let after = merge(before, &drafts, condition::APPLICATION_INSTANCE, &stamp);
     let changes: Vec<Value> = condition::transitions(before, &after).into_iter().cloned().collect();
     let mut status = old.clone();
     status.insert("conditions".into(), Value::Array(after.clone()));
-    let seen = old.get("observedGeneration").and_then(Value::as_i64).unwrap_or(-1);
-    status.insert("observedGeneration".into(), json!(seen.max(instance.generation())));
+    // The write insists on the version that was read, so no newer generation was ever observed: a greater number is a lie.
+    status.insert("observedGeneration".into(), json!(instance.generation()));
     for (field, value) in findings.fields {
         match value {
             Some(value) => status.insert(field.into(), value),
@@ -91,7 +99,8 @@ pub(super) fn effects(snapshot: &Snapshot, findings: Findings, now: Timestamp) -
     }
     condition::record(&mut status, &changes, instance.generation(), &stamp);
     status.insert("lastReconcileTime".into(), json!(stamp));
-    let first = status.get("transitionSeq").and_then(Value::as_i64).unwrap_or_default() - count(&changes) + 1;
+    let last = status.get("transitionSeq").and_then(Value::as_i64).unwrap_or_default();
+    let first = last.saturating_sub(count(&changes)).saturating_add(1);
     let mut effects = vec![Effect::PatchStatus {
         key: snapshot.key.clone(),
         uid,
