@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fakes::apiserver::{Client, Clock, Config, Server};
+use fakes::apiserver::{Authorization, Client, Clock, Config, Server};
 use fakes::kinds;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
@@ -25,10 +25,16 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::with(Authorization::AlwaysAllow).await
+    }
+
+    /// The same where roles decide. `admin` and fake Flux are administrators.
+    pub async fn with(authorization: Authorization) -> Self {
         // What is drawn once per process must be the simulator's, whichever test comes first.
         sim::entropy::prime().expect("every test that draws begins here or in the simulator");
         let started = Instant::now();
-        let server = Server::new(Config::new(Clock::new(move || now(started)), 1));
+        let config = Config { authorization, ..Config::new(Clock::new(move || now(started)), 1) };
+        let server = Server::new(config);
         let mut controllers = JoinSet::new();
         let running = server.clone();
         controllers.spawn(async move { running.run_controllers().await });

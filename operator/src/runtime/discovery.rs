@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::health::Health;
 use super::retry::CAP;
-use crate::api::{APPS_GROUP, VERSION};
+use crate::api::{APPS_GROUP, OPS_GROUP, VERSION};
 use crate::cluster_api::backoff::backoff;
 use crate::cluster_api::{ApiError, Caps, ClusterApi, Object};
 
@@ -79,25 +79,46 @@ fn served(caps: &Caps, health: &Health) {
     }
 }
 
-/// What every loop needs; a part of contract §24.
-fn needed(namespace: &str) -> Vec<Value> {
+/// What every loop needs wherever it looks (a part of contract §24): group, resource with subresource, verbs. Rights
+/// that are bound per namespace show as watches that are refused.
+const NEEDED: [(&str, &str, &[&str]); 5] = [
+    (APPS_GROUP, "applicationinstances", &["get", "list", "watch", "patch"]),
+    (APPS_GROUP, "applicationinstances/status", &["patch"]),
+    (OPS_GROUP, "clusters", &["list", "watch"]),
+    ("", "namespaces", &["get", "list", "watch"]),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
+];
+/// The same in the operator's own namespace.
+const NEEDED_AT_HOME: [(&str, &str, &[&str]); 1] = [("coordination.k8s.io", "leases", &["get", "create", "update"])];
+
+/// One right: how it reads, and the question to the server.
+fn needed(namespace: &str) -> Vec<(String, Value)> {
+    let everywhere = NEEDED.iter().map(|right| (right, None));
+    let at_home = NEEDED_AT_HOME.iter().map(|right| (right, Some(namespace)));
     let mut rights = Vec::new();
-    for verb in ["list", "watch", "patch"] {
-        rights.push(json!({"verb": verb, "group": APPS_GROUP, "resource": "applicationinstances"}));
+    for ((group, resource, verbs), namespace) in everywhere.chain(at_home) {
+        let dotted = if group.is_empty() { (*resource).to_string() } else { format!("{resource} of {group}") };
+        let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        for verb in *verbs {
+            let mut name = format!("{verb} {dotted}");
+            let mut question = json!({ "verb": verb, "group": group, "resource": plural });
+            if !subresource.is_empty() {
+                question["subresource"] = json!(subresource);
+            }
+            if let Some(namespace) = namespace {
+                name.push_str(&format!(" in {namespace}"));
+                question["namespace"] = json!(namespace);
+            }
+            rights.push((name, question));
+        }
     }
-    rights.push(
-        json!({"verb": "patch", "group": APPS_GROUP, "resource": "applicationinstances", "subresource": "status"}),
-    );
-    rights.push(json!({"verb": "watch", "group": "", "resource": "namespaces"}));
-    rights
-        .push(json!({"verb": "update", "group": "coordination.k8s.io", "resource": "leases", "namespace": namespace}));
     rights
 }
 
 /// Asks the server what we may do. `true` once it allows everything.
 async fn access<A: ClusterApi>(api: &A, namespace: &str, health: &Health) -> bool {
     let mut missing = Vec::new();
-    for right in needed(namespace) {
+    for (name, right) in needed(namespace) {
         let review = Object(json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
@@ -105,20 +126,20 @@ async fn access<A: ClusterApi>(api: &A, namespace: &str, health: &Health) -> boo
         }));
         match api.create(&review).await {
             Ok(answer) if answer.0.pointer("/status/allowed") == Some(&Value::Bool(true)) => {}
-            Ok(_) | Err(ApiError::Forbidden { .. }) => {
-                let text = |name: &str| right.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
-                missing.push(format!("{} {}.{}", text("verb"), text("resource"), text("group")));
-            }
+            Ok(_) | Err(ApiError::Forbidden { .. }) => missing.push(name),
             Err(error) => {
                 tracing::debug!(%error, "access could not be reviewed");
                 return false;
             }
         }
     }
-    if missing.is_empty() {
+    let allowed = missing.is_empty();
+    if allowed {
         health.pass("rbac", "ok");
     } else {
-        health.fail("rbac", format!("not allowed: {}", missing.join(", ")));
+        let missing = missing.join(", ");
+        tracing::error!(%missing, "rights are missing; bind the ClusterRole of this release to the operator's ServiceAccount");
+        health.fail("rbac", format!("not allowed: {missing}"));
     }
-    missing.is_empty()
+    allowed
 }

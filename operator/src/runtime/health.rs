@@ -64,7 +64,11 @@ impl Health {
             ApiError::Unserved { .. } => "not served",
             _ => return,
         };
-        self.board(|board| board.watches.insert(watch.into(), Some(why.into())));
+        let before = self.board(|board| board.watches.insert(watch.into(), Some(why.into())));
+        // Once, not with every attempt.
+        if before.flatten().as_deref() != Some(why) {
+            tracing::warn!(watch, %error, "a watch is refused");
+        }
     }
 
     /// A watch is no longer wanted.
@@ -103,8 +107,8 @@ impl Health {
         (ready, json!({ "status": status, "checks": checks, "controlPlane": "disconnected" }))
     }
 
-    fn board<T>(&self, change: impl FnOnce(&mut Board) -> T) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn board<T>(&self, change: impl FnOnce(&mut Board) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -169,14 +169,14 @@ where
     }
 }
 
-/// kube's watcher relists when the *stream* says 410. It would repeat a watch whose *start* is refused for ever from the
-/// same place: 410, or a resourceVersion the server does not understand after it was restored from a backup. After a
-/// refusal of access or of the kind it lists too, because only a new list tells that the watch is whole again.
+/// Whether to list anew instead of watching on from the same place. kube's watcher lists when the *stream* says 410, but
+/// repeats a watch whose *start* failed from where it was, for ever. A start that fails is how a server comes back that
+/// is another than before: gone places (410), a kind or a right that went and came back, or storage restored from an
+/// older backup (see the module). 429 alone says that the same server is there and busy; a list would add to that.
 fn lost_its_place(error: &watcher::Error) -> bool {
     match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
-            matches!(status.code, 400 | 401 | 403 | 404 | 410 | 500)
-        }
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != 429,
+        watcher::Error::WatchStartFailed(_) => true,
         _ => false,
     }
 }
