@@ -5,6 +5,7 @@ use fakes::flux::Settings;
 use serde_json::{Value, json};
 
 mod children;
+mod definitions;
 mod instances;
 mod table;
 
@@ -85,6 +86,47 @@ async fn the_api_server_refuses_wrong_manifests_with_the_field_and_a_sentence() 
             placeholder(json!({"appRef": {"catalogId": ""}, "mode": "placeholder"})),
             "spec.appRef.catalogId",
             "at least 1 char",
+        ),
+        // Names, labels and annotations beyond what Kubernetes takes.
+        (changed("/metadata/name", json!("n".repeat(254))), "metadata.name", "253"),
+        (changed("/metadata/name", json!("größe")), "metadata.name", "lowercase"),
+        (changed("/metadata/labels/app.vworkspace.io~1cluster-id", json!("c\u{7}")), "metadata.labels", "alphanumeric"),
+        (
+            changed("/metadata/annotations", json!({"example.org/notes": "n".repeat(257 * 1024)})),
+            "metadata.annotations",
+            "Too long",
+        ),
+        // Wrong types, null and strange schemes.
+        (changed("/spec", json!("nextcloud 6.6.0")), "spec", "must be of type object"),
+        (changed("/spec/values/inline", json!("replicas: 2")), "spec.values.inline", "must be of type object"),
+        (changed("/spec/values/inline", json!([{"replicas": 2}])), "spec.values.inline", "must be of type object"),
+        (changed("/spec/values/inline", Value::Null), "spec.values", "may be {}"),
+        (changed("/spec/release/name", json!("fi\u{0}les")), "spec.release.name", "lower-case"),
+        (changed("/spec/release/name", Value::Null), "spec.release.name", "Required value"),
+        (changed("/spec/chart/url", json!("OCI://charts.example.org/apps")), "spec.chart.url", "oci://REGISTRY/PATH"),
+        (
+            changed("/spec/chart/url", json!("oci://charts.example.org/apps@sha256:00")),
+            "spec.chart.url",
+            "without a tag or digest",
+        ),
+        (changed("/spec/chart/url", json!("file:///charts")), "spec.chart.url", "oci://REGISTRY/PATH"),
+        (changed("/spec/chart/url", json!("oci://".to_string() + &"x".repeat(2048))), "spec.chart.url", "Too long"),
+        (
+            changed("/spec/chart/version", json!(">=1.0.0 <2.0.0")),
+            "spec.chart.version",
+            "ranges and latest are not allowed",
+        ),
+        (changed("/spec/chart/version", json!("1.2")), "spec.chart.version", "such as 1.4.2"),
+        (changed("/spec/chart/version", json!("６.6.0")), "spec.chart.version", "such as 1.4.2"),
+        (
+            changed("/spec/integrations", json!({"ingress": {"enabled": "yes"}})),
+            "spec.integrations.ingress.enabled",
+            "must be of type boolean",
+        ),
+        (
+            changed("/spec/integrations", json!({"ingress": {"enabled": true, "host": "h".repeat(254)}})),
+            "spec.integrations.ingress.host",
+            "Too long",
         ),
     ];
     for (manifest, field, words) in &rows {

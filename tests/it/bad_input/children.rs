@@ -4,10 +4,8 @@ use fakes::flux::Settings;
 use fakes::script::{Order, Switch, Target};
 use serde_json::{Value, json};
 
-use super::table::{PRECIOUS, Row, Run, SECRETS, alone, fine, instance, named, release, row, undelayed};
+use super::table::{DEFINITIONS, PRECIOUS, Row, Run, SECRETS, alone, fine, instance, release, row, undelayed};
 use crate::stage::{SOURCES, Stage};
-
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// The status with all evidence that `name` runs.
 fn truth() -> Value {
@@ -274,35 +272,5 @@ async fn what_others_do_to_children_is_reported_and_left_alone() {
     // Who lets go ends the conflict.
     edit(&run, release("renamed"), json!({"spec": {"timeout": "15m0s"}})).await;
     run.stage.says("renamed", &["Blocked=F/Unblocked"], 90).await;
-    run.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_an_api_of_flux_it_says_so_and_goes_on_when_it_comes() {
-    let mut stage = Stage::without_operator(Settings::default()).await;
-    let path = format!("{DEFINITIONS}/ocirepositories.source.toolkit.fluxcd.io");
-    let definition = stage.get(&path).await;
-    stage.admin.delete(&path, None).await;
-    stage.pass(5).await;
-    stage.run();
-    stage.pass(5).await;
-    let mut run = Run::new(stage);
-    let rows = [row("early", "Flux serves no OCIRepository", "Blocked=T/MissingDependencies", "OCIRepository", |_| {})];
-    run.apply(&rows).await;
-    run.judge(&rows).await;
-    let repository = named("neighbour", |manifest| {
-        manifest["spec"]["chart"]["sourceType"] = json!("helm");
-        manifest["spec"]["chart"]["url"] = json!("https://charts.example.org");
-    });
-    run.stage.world.publish("https://charts.example.org", "nextcloud", "6.6.0");
-    run.stage.apply(&repository).await;
-    run.stage.says("neighbour", &["Ready=T/HelmReleaseReady"], 60).await;
-    let mut fresh = definition;
-    for field in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
-        fresh["metadata"].as_object_mut().expect("metadata").remove(field);
-    }
-    fresh.as_object_mut().expect("an object").remove("status");
-    run.stage.cluster.create(DEFINITIONS, &fresh).await;
-    run.stage.says("early", &["Ready=T/HelmReleaseReady", "Blocked=F/Unblocked"], 400).await;
     run.end().await;
 }

@@ -14,6 +14,8 @@ pub(super) const MAPS: &str = "/api/v1/namespaces/org-a/configmaps";
 pub(super) const SECRETS: &str = "/api/v1/namespaces/org-a/secrets";
 /// Where Leases of `org-a` are.
 pub(super) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/org-a/leases";
+/// Where definitions are.
+pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// No text of ours may contain it.
 pub(super) const PRECIOUS: &str = "hunter2";
 

@@ -562,8 +562,12 @@ impl Situation<'_> {
             && (!block.try_anyway || reading.progress == Progress::Absent)
         {
             findings.generation = self.instance.generation();
-            findings.outlook =
-                if block.reason == Reason::MissingSecret { Outlook::WaitingForSecret } else { Outlook::Failed };
+            findings.outlook = match block.reason {
+                Reason::MissingSecret => Outlook::WaitingForSecret,
+                // There is a release, and it cannot be asked how it is.
+                _ if self.unreadable() => Outlook::Unknown,
+                _ => Outlook::Failed,
+            };
             findings.message = block.message.clone();
             findings.reconciling = stable();
             return None;
@@ -736,6 +740,12 @@ impl Situation<'_> {
     fn asked_for(&self) -> bool {
         let ready = find(conditions(self.instance), "Ready").and_then(|ready| ready["observedGeneration"].as_i64());
         ready.is_none_or(|ready| ready < self.instance.generation())
+    }
+
+    /// Whether there was a release and its kind is not served now.
+    fn unreadable(&self) -> bool {
+        matches!(self.snapshot.release, Look::NotRead | Look::Unserved)
+            && self.instance.0.pointer("/status/helmReleaseRef").is_some_and(Value::is_object)
     }
 
     fn was_ready(&self) -> bool {
