@@ -7,6 +7,7 @@ mod cluster;
 mod conformance;
 mod flux_switches;
 mod instances;
+mod outside;
 mod rights;
 mod runtime;
 mod schemas;

@@ -13,7 +13,8 @@ fn pattern(text: &str) -> Regex {
 static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
         (r"-----BEGIN [A-Z0-9 ]+-----(?s:.*?)(?:-----END [A-Z0-9 ]+-----|$)", "[REDACTED]"),
-        (r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]+@", "$1"),
+        // Up to the last `@`: a password may hold one.
+        (r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]+@", "$1"),
         (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", "$1 [REDACTED]"),
         (
             r#"(?i)\b([A-Za-z0-9_.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*)(?:"[^"]*"|'[^']*'|[^\s,;)}\]]+)"#,
@@ -104,6 +105,7 @@ mod tests {
             "Authorization: hunter2",
             "token 'x': Bearer hunter2hunter2",
             "get https://user:hunter2@registry.example/v2",
+            "get https://user:p@hunter2@registry.example/v2",
             "key -----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----",
             "cut -----BEGIN PRIVATE KEY-----\nhunter2",
         ] {

@@ -28,18 +28,12 @@ pub fn read(spec: &Value) -> Result<ApplicationInstanceSpec, Refusal> {
         .map_err(|error| Refusal::shape(format!("spec cannot be read: {}", shape_of(&error.to_string()))))
 }
 
-/// A decoding error without the value it quotes.
+/// A decoding error without the value it quotes, which may itself contain quotes.
 fn shape_of(error: &str) -> String {
-    let mut text = String::new();
-    let mut quoted = false;
-    for c in error.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            _ if quoted => {}
-            c => text.push(c),
-        }
+    match (error.find('"'), error.rfind('"')) {
+        (Some(first), Some(last)) => format!("{}{}", &error[..first], &error[last + 1..]),
+        _ => error.into(),
     }
-    text
 }
 
 /// Everything that can be said about the spec and the cluster's settings alone.
@@ -143,9 +137,16 @@ fn managed(namespace: &str, spec: &ApplicationInstanceSpec, settings: &Settings)
     Ok(())
 }
 
-/// A prefix ends at a path border: `oci://charts.example.org/apps` does not allow `oci://charts.example.org/apps-evil`.
+/// A prefix ends at a path border: `oci://charts.example.org/apps` does not allow `oci://charts.example.org/apps-evil`. Nor
+/// does it allow a path that leads out of it again, in any spelling a server may undo.
 fn within(url: &str, prefix: &str) -> bool {
-    url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
+    let climbs = |rest: &str| {
+        let plain =
+            rest.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+        plain.split('/').any(|segment| matches!(segment, "." | ".."))
+    };
+    url.strip_prefix(prefix)
+        .is_some_and(|rest| (rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/')) && !climbs(rest))
 }
 
 fn members(values: &crate::api::application_instance::Values) -> Result<(), Refusal> {
@@ -252,6 +253,7 @@ mod tests {
             (with("/integrations", json!({"ingress": {"enabled": true}})), "host is required"),
             (with("/values/inline", json!({"auth": {"password": "hunter2"}})), "inline secret material rejected"),
             (with("/chart", json!(7)), "cannot be read"),
+            (with("/values/inline", json!("a\"hunter2\"b")), "cannot be read"),
         ] {
             let refusal = verdict(&wrong, &settings).unwrap_err();
             assert!(refusal.text().contains(words), "{wrong}: {}", refusal.text());
@@ -284,8 +286,14 @@ mod tests {
         };
         settings.cluster.helm = Some(helm);
         assert_eq!(verdict(&spec(), &settings), Ok(()));
-        let evil = verdict(&with("/chart/url", json!("oci://charts.example.org/apps-evil")), &settings).unwrap_err();
-        assert_eq!((evil.class, evil.code), (Class::Policy, "ChartSourceNotAllowed"));
+        for evil in
+            ["apps-evil", "apps/../evil", "apps/%2E%2e/evil", "apps/a/%2e./../evil", "apps/..%2fevil", "apps/..\\evil"]
+        {
+            let evil = verdict(&with("/chart/url", json!(format!("oci://charts.example.org/{evil}"))), &settings);
+            let evil = evil.unwrap_err();
+            assert_eq!((evil.class, evil.code), (Class::Policy, "ChartSourceNotAllowed"));
+        }
+        assert_eq!(verdict(&with("/chart/url", json!("oci://charts.example.org/apps/a..b")), &settings), Ok(()));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Settings {
     pub cluster_id: Option<String>,
     /// Spec of the active Cluster, or defaults where there is none.
     pub cluster: ClusterSpec,
+    /// The active Cluster has a spec that this version cannot read. Its rules are then unknown, not absent.
+    pub unreadable: bool,
     /// The engine that existing releases were made with (`Cluster.status.helmEngine`).
     pub recorded_engine: Option<String>,
     /// What the API server serves.
@@ -71,22 +73,26 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings from all Cluster objects: the oldest by creation time, then name, is active (contract §14.3). An object that
-    /// cannot be read counts as one without settings.
+    /// Settings from all Cluster objects: the oldest by creation time, then name, is active (contract §14.3). One that
+    /// cannot be read keeps its id and is marked: defaults in its place would lift the restrictions it holds.
     pub fn from_clusters(clusters: &[Object], caps: Caps, reporter: &str) -> Self {
         let active = clusters.iter().min_by_key(|object| {
             let created = object.0.pointer("/metadata/creationTimestamp").and_then(|time| time.as_str());
             (created.unwrap_or_default().to_string(), object.name().to_string())
         });
         let spec = active.and_then(|object| object.0.get("spec"));
-        let cluster: ClusterSpec = spec.and_then(|spec| serde_json::from_value(spec.clone()).ok()).unwrap_or_default();
+        let read: Option<ClusterSpec> = match spec {
+            None => Some(ClusterSpec::default()),
+            Some(spec) => serde_json::from_value(spec.clone()).ok(),
+        };
         let text = |pointer: &str| {
             let value = active?.0.pointer(pointer)?.as_str()?;
             (!value.is_empty()).then(|| value.to_string())
         };
         Self {
             cluster_id: text("/spec/clusterId"),
-            cluster,
+            unreadable: read.is_none(),
+            cluster: read.unwrap_or_default(),
             recorded_engine: text("/status/helmEngine"),
             caps,
             reporter: reporter.into(),
@@ -120,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_cluster_counts_and_an_unreadable_one_is_one_without_settings() {
+    fn the_oldest_cluster_counts_and_an_unreadable_one_is_marked() {
         let cluster = |name: &str, created: &str, spec: serde_json::Value| {
             Object(json!({"metadata": {"name": name, "creationTimestamp": created}, "spec": spec}))
         };
@@ -132,7 +138,9 @@ mod tests {
         assert_eq!(settings.cluster_id.as_deref(), Some("old"));
         assert_eq!((settings.helm().timeout.as_str(), settings.helm().upgrade_retries), ("20m", 0));
         let odd = [cluster("a", "", json!({"clusterId": "c1", "helm": 7}))];
-        assert_eq!(Settings::from_clusters(&odd, Caps::default(), "").cluster_id.as_deref(), Some("c1"));
+        let odd = Settings::from_clusters(&odd, Caps::default(), "");
+        assert_eq!((odd.cluster_id.as_deref(), odd.unreadable), (Some("c1"), true));
+        assert!(!settings.unreadable && !Settings::from_clusters(&[], Caps::default(), "").unreadable);
         assert_eq!(Settings::from_clusters(&[], Caps::default(), "").cluster_id, None);
     }
 }

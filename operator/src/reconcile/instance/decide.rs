@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::intent::{Intent, intent};
+use super::intent::{Intent, intent, restore, resume_token};
 use super::status::{Findings, effects};
-use super::{Snapshot, deletion, held, live, paused};
+use super::{Ownership, Snapshot, deletion, held, live, ownership, paused};
 use crate::api::condition::{Outlook, Reason, Status};
 use crate::api::finalizer;
 use crate::cluster_api::{Key, Manager, Object};
-use crate::engine::flux::{SUSPENDED_FOR, suspended_by_others, suspended_by_us};
+use crate::engine::flux::{suspended_by_others, suspended_by_us};
 use crate::foreign::{fields, flux};
 use crate::policy::gate::{Gate, Intake, gate, intake};
 use crate::reconcile::{Effect, Plan};
@@ -59,17 +59,27 @@ pub fn state(snapshot: &Snapshot) -> State {
         _ if instance.deleting() => State::Deleting,
         Gate::Terminating => State::Doomed,
         Gate::Open => match intent(instance, &snapshot.settings) {
+            Intent::Placeholder if runs(snapshot, instance) => State::Live,
             Intent::Placeholder => State::Placeholder,
             Intent::Managed(_) | Intent::Refused(_) => State::Live,
         },
     }
 }
 
+/// Whether a release of this instance is there. A placeholder has none; one that was managed before must not say so.
+fn runs(snapshot: &Snapshot, instance: &Object) -> bool {
+    snapshot.release.found().is_some_and(|release| ownership(release, instance, &snapshot.rivals) == Ownership::Ours)
+}
+
 /// What to do, from the snapshot and the time alone.
 pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Plan {
     let plan = match (state(snapshot), &snapshot.instance) {
         (State::Gone, _) | (_, None) => gone(snapshot),
-        (State::Ignored, _) => Plan::idle("not labelled as managed by the control plane"),
+        (State::Ignored, _) => {
+            // A label that was taken off must not leave the release suspended.
+            let effects = if restore(snapshot).is_none() { give_back(snapshot) } else { Vec::new() };
+            Plan { effects, ..Plan::idle("not labelled as managed by the control plane") }
+        }
         (State::Undiscovered, _) => {
             Plan { wake: Some(std::time::Duration::from_secs(5)), ..Plan::idle("waiting for discovery") }
         }
@@ -131,7 +141,7 @@ pub(super) fn suspension(snapshot: &Snapshot, instance: &Object) -> super::statu
         return (Status::True, Reason::ReconcilePaused, message.into());
     }
     let release = snapshot.release.found();
-    if super::intent::restore(snapshot).is_some() && release.is_some() {
+    if restore(snapshot).is_some() && release.is_some() {
         let message = "a restore works on the data of this application";
         return (Status::True, Reason::RestoreInProgress, message.into());
     }
@@ -163,11 +173,6 @@ fn resume(key: &Key, release: &Object) -> Option<Effect> {
         "metadata": { "annotations": { flux::REQUESTED_AT: token, flux::FORCE_AT: token } },
     });
     Some(Effect::Patch { key: key.clone(), uid: release.uid()?, merge })
-}
-
-/// The token that ends the suspension noted on the release.
-pub(super) fn resume_token(release: &Object) -> Option<String> {
-    release.annotation(SUSPENDED_FOR).map(|operation| crate::api::names::token("resume", &[operation]))
 }
 
 /// Our finalizer, by an apply that lists everything we own in the instance's metadata.

@@ -15,7 +15,8 @@ use crate::engine::{Withdrawal, flux};
 use crate::foreign::core::{self, Holder};
 use crate::reconcile::{Effect, Plan};
 
-/// How often a wait for an operation is looked at again.
+/// How often a deletion that waits is looked at again. Generated values are not watched, and a source may have lost the label
+/// by which it is: without this, the last of them to go would wake nobody.
 const WAIT: Duration = Duration::from_secs(30);
 
 pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Plan {
@@ -48,7 +49,7 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
     };
     findings.deleting = Some((Status::True, Reason::Uninstalling, message.clone()));
     planned.extend(effects(snapshot, findings, now));
-    Plan { effects: planned, wake: None, why: message }
+    Plan { effects: planned, wake: Some(WAIT), why: message }
 }
 
 /// Our suspension is withdrawn before and during the deletion of the release: Flux skips the uninstall of a suspended one.
@@ -130,12 +131,16 @@ const LONGEST_MIGRATION: i64 = 4 * 3600;
 /// Until when a deletion waits for the holder: its deadline. A holder without any readable time is not waited for, because
 /// that wait would have no end.
 fn waits_until(snapshot: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    let instance = snapshot.instance.as_ref()?;
     let holder = holder(snapshot)?;
     let (recorded, own) = snapshot.holder.as_ref().map(core::operation_deadline).unwrap_or_default();
     let start: Timestamp = recorded.as_deref().unwrap_or(&holder.since).parse().ok()?;
     let longest = if holder.type_ == "Restore" { LONGEST_RESTORE } else { LONGEST_MIGRATION };
     let seconds = own.filter(|own| (1..=604_800).contains(own)).unwrap_or(longest);
-    let until = start.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+    let deleted =
+        instance.0.pointer("/metadata/deletionTimestamp").and_then(Value::as_str)?.parse::<Timestamp>().ok()?;
+    // What holds the target began before the deletion; a later time is a mistake, and would be a wait without end.
+    let until = start.min(deleted).checked_add(SignedDuration::from_secs(seconds)).ok()?;
     // A release that is not there has nothing to wait for.
-    (until > now && snapshot.release.found().is_some() && intent::writes(snapshot.instance.as_ref()?)).then_some(until)
+    (until > now && snapshot.release.found().is_some() && intent::writes(instance)).then_some(until)
 }

@@ -7,9 +7,10 @@ use crate::api::application_instance::{Mode, SourceType, ValuesSource};
 use crate::api::common::KeyRef;
 use crate::api::{annotation, label, names};
 use crate::cluster_api::{Kind, Object};
-use crate::engine::flux::{SUSPENDED_FOR, timeout};
+use crate::engine::flux::{SUSPENDED_FOR, suspended_by_us, timeout};
 use crate::engine::{Engine, Expected, Notes, Wish, engine};
 use crate::foreign::core::{self, Holder};
+use crate::foreign::flux::HelmRelease;
 use crate::policy::{self, Refusal, Settings};
 
 /// Annotation on a release: the retry request it has seen.
@@ -41,6 +42,11 @@ fn wish(instance: &Object, settings: &Settings) -> Result<Option<Wish>, Refusal>
     let namespace = instance.namespace().unwrap_or_default();
     policy::gate::cluster_id(instance, settings)?;
     let spec = policy::instance::read(instance.0.get("spec").unwrap_or(&Value::Null))?;
+    if settings.unreadable && !spec.mode.is(Mode::Placeholder) {
+        return Err(Refusal::missing(
+            "the spec of this cluster's Cluster object cannot be read, so its rules are unknown; correct it",
+        ));
+    }
     policy::instance::check(instance.name(), namespace, &spec, settings)?;
     if spec.mode.is(Mode::Placeholder) {
         return Ok(None);
@@ -77,8 +83,9 @@ pub(super) fn helm(settings: &Settings) -> Result<&'static dyn Engine, Refusal> 
 pub(super) fn noted(mut wish: Wish, snapshot: &Snapshot) -> Wish {
     let release = snapshot.release.found();
     wish.notes.restore = restore(snapshot).map(|holder| holder.uid);
-    // What we noted before stays noted; leaving it out of an apply would drop it.
-    if let Some(uid) = release.and_then(|release| release.annotation(SUSPENDED_FOR)) {
+    // Noted until Flux has made the release that ends the suspension, and no longer: a token of somebody else that comes
+    // after ours would look like one that is still open.
+    if let Some(uid) = release.filter(|release| unfinished(snapshot, release)).and_then(suspended_for) {
         wish.notes.release.insert(SUSPENDED_FOR.into(), uid.into());
     }
     if let Some(token) = snapshot.instance.as_ref().and_then(retry_token) {
@@ -102,6 +109,25 @@ pub(super) fn retry_token(instance: &Object) -> Option<String> {
     let value = instance.annotation(annotation::RETRY).map(str::trim).filter(|value| !value.is_empty())?;
     let uid = instance.uid().map(|uid| uid.0).unwrap_or_default();
     Some(names::token("retry", &[&uid, value]))
+}
+
+/// Uid of the Restore that a release was suspended for.
+pub(super) fn suspended_for(release: &Object) -> Option<&str> {
+    release.annotation(SUSPENDED_FOR)
+}
+
+/// The token that ends the suspension noted on the release.
+pub(super) fn resume_token(release: &Object) -> Option<String> {
+    suspended_for(release).map(|operation| names::token("resume", &[operation]))
+}
+
+/// Whether a suspension of ours lasts, or Flux has not made the release that ends it. Only the force token counts: Flux
+/// takes note of the other one for a suspended release too, and does nothing (downstream §1).
+pub(super) fn unfinished(snapshot: &Snapshot, release: &Object) -> bool {
+    restore(snapshot).is_some() || suspended_by_us(release) || {
+        let handled = HelmRelease::read(release).handled_force;
+        resume_token(release).is_some_and(|token| handled.as_deref() != Some(&token))
+    }
 }
 
 /// The Restore that holds the target, if one does. The Lease lies in the target's own namespace, and a Restore takes the
@@ -141,11 +167,14 @@ pub(super) fn expected(instance: &Object, written: Option<&Intent>, settings: &S
     Expected { source, version: applied("version"), timeout_seconds }
 }
 
-/// Release name as stored, whatever else is wrong with the spec.
+/// Name of the release that runs, or else of the one that is asked for, whatever else is wrong with the spec. The name never
+/// changes (contract §5.1): a spec that got past the CRD's rules must not make us forget what runs.
 pub(super) fn release_name(instance: &Object) -> Option<&str> {
     let placeholder = instance.0.pointer("/spec/mode").and_then(Value::as_str) == Some("placeholder");
-    let name = instance.0.pointer("/spec/release/name").and_then(Value::as_str)?;
-    (!placeholder && !name.is_empty() && name.len() <= 253).then_some(name)
+    let asked = instance.0.pointer("/spec/release/name").filter(|_| !placeholder);
+    let known = instance.0.pointer("/status/helmReleaseRef/name");
+    let name = known.and_then(Value::as_str).or_else(|| asked?.as_str())?;
+    (!name.is_empty() && name.len() <= 253).then_some(name)
 }
 
 /// Whether children are written at all.

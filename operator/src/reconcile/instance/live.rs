@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::decide::{add_finalizer, resume_token, suspension};
+use super::decide::{add_finalizer, give_back, suspension};
 use super::intent::{
-    HANDLED_RETRY, HANDLED_SECRET, Intent, expected, helm, intent, noted, restore, retry_token, values_reference,
-    writes,
+    HANDLED_RETRY, HANDLED_SECRET, Intent, expected, helm, intent, noted, release_name, restore, resume_token,
+    retry_token, suspended_for, unfinished, values_reference, writes,
 };
 use super::status::{Findings, Says, conditions, effects};
 use super::{Look, Ownership, Snapshot, deletion, external, held, observe, orphaning, ownership, paused};
@@ -79,7 +79,8 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
     });
     let free = block.as_ref().is_none_or(|block| block.try_anyway) && writes(instance);
     // What is not written is not what runs: then the release is measured against what was written last.
-    let expected = expected(instance, Some(&intent).filter(|_| free || external(instance)), &snapshot.settings);
+    let written = (block.is_none() && writes(instance)) || external(instance);
+    let expected = expected(instance, Some(&intent).filter(|_| written), &snapshot.settings);
     let reading = reading(snapshot, instance, &expected);
 
     let mut planned = Vec::new();
@@ -92,6 +93,9 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
     }
     if free {
         planned.extend(repairs(snapshot, instance));
+    } else if !paused(instance) && restore(snapshot).is_none() {
+        // Our suspension ends with the restore, whatever else stands in the way (contract §6.6).
+        planned.extend(give_back(snapshot));
     }
     let release_missing = missing.iter().any(|child| child.role == Role::Release && rewrites(snapshot, child));
     if let Some(wish) = wish {
@@ -107,7 +111,7 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
     if free && !release_missing {
         planned.extend(superseded(snapshot, children, &reading));
     }
-    if paused(instance) || orphaning(instance) {
+    if paused(instance) || orphaning(instance) || external(instance) {
         planned.extend(deletion::detach(snapshot, instance));
     }
     let situation =
@@ -133,8 +137,17 @@ fn rendered(snapshot: &Snapshot, intent: &Intent) -> Result<(Wish, Vec<Child>), 
     let wish = match intent {
         Intent::Managed(wish) => noted((**wish).clone(), snapshot),
         Intent::Refused(refusal) => return Err(refusal.clone()),
-        Intent::Placeholder => return Err(Refusal::shape("a placeholder wants no release")),
+        Intent::Placeholder => {
+            return Err(Refusal::shape(
+                "spec.mode cannot become placeholder while a release exists; write managed, or delete this object and create a placeholder",
+            ));
+        }
     };
+    if snapshot.instance.as_ref().and_then(release_name) != Some(wish.release.name.as_str()) {
+        return Err(Refusal::shape(
+            "spec.release.name cannot be changed; write the old name, or create another instance with the new one",
+        ));
+    }
     let children = helm(&snapshot.settings)?.render(&wish, &snapshot.settings.caps)?;
     Ok((wish, children))
 }
@@ -293,11 +306,13 @@ fn wants_apply(snapshot: &Snapshot, child: &Child) -> bool {
     match look(snapshot, child.role) {
         Look::Absent => true,
         Look::Found(live) => {
-            // Letting go of a suspension that somebody else holds too: the value stays, so nothing else tells the difference.
+            // Letting go of a suspension that somebody else holds too, and of the note about one that is over: what is left
+            // out stays or is extra, so nothing else tells the difference.
             let let_go = child.role == Role::Release
-                && suspended_by_us(live)
-                && suspended_by_others(live)
-                && child.object.0.pointer("/spec/suspend").is_none();
+                && ((suspended_by_us(live)
+                    && suspended_by_others(live)
+                    && child.object.0.pointer("/spec/suspend").is_none())
+                    || (suspended_for(live).is_some() && suspended_for(&child.object).is_none()));
             !live.deleting() && (let_go || !fields::settled(live, &child.object))
         }
         Look::NotRead | Look::Unserved => false,
@@ -384,10 +399,12 @@ fn nudge(
         planned.extend(resumption(&kind, release, wish));
         return (planned, None);
     }
-    if let Some(token) = unhandled_resumption(snapshot, release)
-        && release.annotation(flux::FORCE_AT) != Some(token.as_str())
+    if let Some(token) = resume_token(release).filter(|_| restore(snapshot).is_none() && unfinished(snapshot, release))
     {
-        planned.extend(request(&kind, release, &token, &[flux::REQUESTED_AT, flux::FORCE_AT]));
+        // Asked while somebody else suspends it, Flux would note the request and make no release.
+        if !suspended_by_others(release) {
+            planned.extend(request(&kind, release, &token, &[flux::REQUESTED_AT, flux::FORCE_AT]));
+        }
         return (planned, None);
     }
     let failed = matches!(
@@ -441,22 +458,6 @@ fn resumption(kind: &Kind, release: &Object, wish: &Wish) -> Vec<Effect> {
         return vec![Effect::Patch { key, uid, merge }];
     }
     Vec::new()
-}
-
-/// The token of a suspension that is over, as long as Flux has not handled it.
-fn unhandled_resumption(snapshot: &Snapshot, release: &Object) -> Option<String> {
-    if restore(snapshot).is_some() || suspended_by_us(release) {
-        return None;
-    }
-    let token = resume_token(release)?;
-    let read = flux::HelmRelease::read(release);
-    let handled =
-        [&read.handled_force, &read.handled_reconcile].into_iter().any(|handled| handled.as_deref() == Some(&token));
-    // Somebody asked again after us, and that was handled: ours was on the way.
-    let later = release.annotation(flux::FORCE_AT) == Some(token.as_str())
-        && read.handled_reconcile.is_some()
-        && read.handled_reconcile.as_deref() == release.annotation(flux::REQUESTED_AT);
-    (!handled && !later).then_some(token)
 }
 
 /// The token of a values object that changed since it was last handed over.
@@ -534,7 +535,7 @@ impl Situation<'_> {
     /// The generation that the running release renders: conditions about it must not claim a newer one.
     fn generation(&self) -> i64 {
         let own = self.instance.generation();
-        if external(self.instance) || self.release_missing {
+        if external(self.instance) || (self.release_missing && self.block.is_none()) {
             return own;
         }
         let rendered = self
@@ -583,7 +584,8 @@ impl Situation<'_> {
         match &reading.progress {
             Progress::Installing | Progress::Upgrading if self.tried_again() => {}
             Progress::Absent => {
-                if writes(self.instance) || external(self.instance) {
+                // A kind that is not served says nothing about what runs.
+                if !paused(self.instance) || self.snapshot.release != Look::Unserved {
                     findings.outlook = Outlook::Unknown;
                     findings.message = "there is no HelmRelease yet".into();
                 }
@@ -762,8 +764,7 @@ impl Situation<'_> {
         if external(self.instance) {
             return false;
         }
-        let restoring = restore(self.snapshot).is_some();
-        restoring || suspended_by_us(release) || unhandled_resumption(self.snapshot, release).is_some()
+        unfinished(self.snapshot, release)
     }
 
     fn overlap(&self) -> Vec<String> {

@@ -19,6 +19,8 @@ mod fixtures;
 mod intent;
 mod live;
 mod observe;
+#[cfg(test)]
+mod outside;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,8 @@ pub async fn observe<A: ClusterApi>(api: &A, key: &Key, settings: &Settings) -> 
     };
     snapshot.namespace = api.get(&Key::cluster(&core::namespace(), &namespace)).await?;
     let gate = gate(snapshot.namespace.as_ref());
-    let ours = intake(&instance) == Intake::Managed || (instance.deleting() && held(&instance));
+    let managed = intake(&instance) == Intake::Managed;
+    let ours = managed || held(&instance);
     if !ours {
         return Ok(Some(snapshot));
     }
@@ -41,7 +42,7 @@ pub async fn observe<A: ClusterApi>(api: &A, key: &Key, settings: &Settings) -> 
         if held(&instance) && gate != Gate::Closed {
             deletion(&reader, &mut snapshot, &instance).await?;
         }
-    } else if gate == Gate::Open {
+    } else if gate == Gate::Open && managed {
         live(&reader, &mut snapshot, &instance).await?;
     }
     Ok(Some(snapshot))
@@ -89,6 +90,10 @@ impl<A: ClusterApi> Reader<'_, A> {
 async fn left_behind<A: ClusterApi>(api: &A, key: &Key, settings: &Settings) -> Result<Vec<(Key, Object)>, ApiError> {
     let namespace = key.namespace.as_deref().unwrap_or_default();
     let Some(kind) = flux::helm_release(&settings.caps) else { return Ok(Vec::new()) };
+    // Longer names are no label values: nothing was ever made for them, and the server refuses the question.
+    if key.name.len() > 63 {
+        return Ok(Vec::new());
+    }
     let reader = Reader { api, namespace, lenient: true };
     let selector = format!("{}={},{}={}", label::APPLICATION_INSTANCE, key.name, label::MANAGED_BY, label::OPERATOR);
     Ok(keyed(&kind, reader.list(&kind, &selector).await?))
@@ -108,6 +113,11 @@ async fn live<A: ClusterApi>(
     if let Some(release) = release_name(instance).filter(|_| paused(instance) || orphaning(instance)) {
         snapshot.rest = Some(rest(reader, instance, &settings, release).await?);
     }
+    // Whose a release without controller is depends on who else is there, whatever this instance may write.
+    let uncontrolled = |release: &&Object| ownership(release, instance, &[]) == Ownership::Orphaned;
+    if let (Some(_), Some(name)) = (snapshot.release.found().filter(uncontrolled), release_name(instance)) {
+        snapshot.rivals = rivals(reader, instance, name).await?;
+    }
     let Intent::Managed(wish) = intent(instance, &settings) else { return Ok(()) };
     let Ok(engine) = helm(&settings) else { return Ok(()) };
     if !writes(instance) {
@@ -121,8 +131,8 @@ async fn live<A: ClusterApi>(
             .iter()
             .filter(|child| child.role == Role::Release)
             .all(|child| release.is_some_and(|release| fields::settled(release, &child.object)));
-    if !owned {
-        snapshot.rivals = rivals(reader, instance, &wish).await?;
+    if !owned && snapshot.rivals.is_empty() {
+        snapshot.rivals = rivals(reader, instance, &wish.release.name).await?;
     }
     let known = instance.0.pointer("/status/helmReleaseRef").is_some_and(Value::is_object);
     if snapshot.release == Look::Absent && known {
@@ -138,7 +148,10 @@ async fn live<A: ClusterApi>(
             Role::Source if started || !settled => {
                 snapshot.source = reader.look(&child.key.kind, &child.key.name).await?;
             }
-            Role::Values if !settled => snapshot.generated = reader.look(&child.key.kind, &child.key.name).await?,
+            // Nobody watches it: that it is gone shows only in a release that fails.
+            Role::Values if !settled || progress == Progress::Retrying => {
+                snapshot.generated = reader.look(&child.key.kind, &child.key.name).await?;
+            }
             _ => {}
         }
     }
@@ -203,7 +216,11 @@ async fn references<A: ClusterApi>(
     Ok(())
 }
 
-async fn rivals<A: ClusterApi>(reader: &Reader<'_, A>, instance: &Object, wish: &Wish) -> Result<Vec<Rival>, ApiError> {
+async fn rivals<A: ClusterApi>(
+    reader: &Reader<'_, A>,
+    instance: &Object,
+    release: &str,
+) -> Result<Vec<Rival>, ApiError> {
     let kind =
         Kind::namespaced(crate::api::APPS_GROUP, crate::api::VERSION, "ApplicationInstance", "applicationinstances");
     // All of the namespace, for every new instance in it: without what nobody looks at.
@@ -215,7 +232,7 @@ async fn rivals<A: ClusterApi>(reader: &Reader<'_, A>, instance: &Object, wish: 
             name: other.name().into(),
             uid: other.uid().map(|uid| uid.0).unwrap_or_default(),
             created: created(other),
-            same_release: release_name(other) == Some(wish.release.name.as_str()) && intake(other) == Intake::Managed,
+            same_release: release_name(other) == Some(release) && intake(other) == Intake::Managed,
         })
         .collect())
 }

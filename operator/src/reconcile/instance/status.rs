@@ -148,11 +148,12 @@ fn prune(map: &mut Map<String, Value>) {
     map.retain(|name, value| name == "conditions" || !matches!(value, Value::Array(list) if list.is_empty()));
 }
 
-/// What counts as a difference: everything but the time of the last write and the order in which the server keeps
-/// conditions.
+/// What counts as a difference: everything but the time of the last write, the order in which the server keeps conditions,
+/// and empty things: one that somebody else wrote stays there, whatever we apply.
 fn comparable(status: &Map<String, Value>) -> Value {
     let mut status = status.clone();
     status.remove("lastReconcileTime");
+    prune(&mut status);
     if let Some(Value::Array(list)) = status.get_mut("conditions") {
         list.sort_by(|a, b| a["type"].as_str().cmp(&b["type"].as_str()));
     }
