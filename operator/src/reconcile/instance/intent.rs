@@ -167,13 +167,13 @@ pub(super) fn expected(instance: &Object, written: Option<&Intent>, settings: &S
     Expected { source, version: applied("version"), timeout_seconds }
 }
 
-/// Name of the release that runs, or else of the one that is asked for, whatever else is wrong with the spec. The name never
-/// changes (contract §5.1): a spec that got past the CRD's rules must not make us forget what runs.
+/// Release name as stored, whatever else is wrong with the spec. A placeholder asks for none; what its status still names may
+/// run nevertheless, if the spec was emptied past the CRD's rules. Of others the status is no source: anybody may have
+/// written it.
 pub(super) fn release_name(instance: &Object) -> Option<&str> {
     let placeholder = instance.0.pointer("/spec/mode").and_then(Value::as_str) == Some("placeholder");
-    let asked = instance.0.pointer("/spec/release/name").filter(|_| !placeholder);
-    let known = instance.0.pointer("/status/helmReleaseRef/name");
-    let name = known.and_then(Value::as_str).or_else(|| asked?.as_str())?;
+    let at = if placeholder { "/status/helmReleaseRef/name" } else { "/spec/release/name" };
+    let name = instance.0.pointer(at).and_then(Value::as_str)?;
     (!name.is_empty() && name.len() <= 253).then_some(name)
 }
 

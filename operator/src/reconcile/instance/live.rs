@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::decide::{add_finalizer, give_back, suspension};
 use super::intent::{
-    HANDLED_RETRY, HANDLED_SECRET, Intent, expected, helm, intent, noted, release_name, restore, resume_token,
-    retry_token, suspended_for, unfinished, values_reference, writes,
+    HANDLED_RETRY, HANDLED_SECRET, Intent, expected, helm, intent, noted, restore, resume_token, retry_token,
+    suspended_for, unfinished, values_reference, writes,
 };
 use super::status::{Findings, Says, conditions, effects};
 use super::{Look, Ownership, Snapshot, deletion, external, held, observe, orphaning, ownership, paused};
@@ -143,11 +143,6 @@ fn rendered(snapshot: &Snapshot, intent: &Intent) -> Result<(Wish, Vec<Child>), 
             ));
         }
     };
-    if snapshot.instance.as_ref().and_then(release_name) != Some(wish.release.name.as_str()) {
-        return Err(Refusal::shape(
-            "spec.release.name cannot be changed; write the old name, or create another instance with the new one",
-        ));
-    }
     let children = helm(&snapshot.settings)?.render(&wish, &snapshot.settings.caps)?;
     Ok((wish, children))
 }

@@ -117,7 +117,7 @@ fn a_release_that_a_human_suspends_during_a_restore_is_repaired_after_he_resumes
 #[test]
 fn a_spec_that_got_past_the_rules_of_the_crd_does_not_make_us_forget_what_runs() {
     let running = Case::new().deployed().then();
-    let emptied = running.clone().generation(2).instance(|object| {
+    let emptied = running.generation(2).instance(|object| {
         object["spec"] = json!({"mode": "placeholder", "appRef": {"catalogId": "nextcloud"}});
     });
     emptied.check(
@@ -128,13 +128,6 @@ fn a_spec_that_got_past_the_rules_of_the_crd_does_not_make_us_forget_what_runs()
     let after = emptied.then();
     assert_eq!(observed(&after, "Ready"), 1);
     assert_eq!(after.snapshot.instance.unwrap().0["status"]["helmReleaseRef"]["name"], "files");
-    let renamed = running.generation(2).spec("/release/name", json!("other"));
-    renamed.check(
-        State::Live,
-        &["status", "event ReconcileFailed"],
-        &["Blocked=T/ValidationFailed", "Ready=T/HelmReleaseReady"],
-    );
-    assert_eq!(super::intent::release_name(renamed.snapshot.instance.as_ref().unwrap()), Some("files"));
 }
 
 #[test]
