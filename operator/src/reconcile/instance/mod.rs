@@ -18,12 +18,16 @@ mod deletion;
 mod fixtures;
 mod intent;
 mod live;
+mod nudge;
 mod observe;
+mod obstacle;
 #[cfg(test)]
 mod outside;
 mod status;
+mod table;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use decide::{State, decide, state};
 pub use observe::observe;
