@@ -45,6 +45,7 @@ conformance corpus *args:
 
 # Figures beside their targets.
 bench:
+    cargo build --release -p operator
     cargo run --release -p sim -- bench
 
 # Generate the CRDs into the chart.

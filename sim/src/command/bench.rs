@@ -1,6 +1,7 @@
 //! `sim bench`: the figures that matter, beside their targets. Figures, not tests: a slow machine prints other numbers.
 
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,9 +25,9 @@ pub struct BenchArgs {
     /// Instances in the large runs
     #[arg(long, default_value_t = 100)]
     instances: u64,
-    /// Also the resident memory of the operator's own binary (built beside this one), idle and with 1000 instances
-    #[arg(long)]
-    memory: bool,
+    /// The operator's own binary, whose resident memory is measured [default: the one built beside this program]
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
 }
 
 /// One figure.
@@ -45,9 +46,7 @@ pub fn bench(screen: Screen, args: &BenchArgs) -> Exit {
     let mut figures = Sheet { screen };
     runtime().block_on(server(&mut figures));
     operator(&mut figures, args.instances);
-    if args.memory {
-        memory(&mut figures);
-    }
+    memory(&mut figures, args.binary.as_deref());
     Exit::Clean
 }
 
@@ -273,16 +272,20 @@ fn operator(figures: &mut Sheet, instances: u64) {
 }
 
 /// Resident memory of the operator's own binary against `sim up`.
-fn memory(figures: &mut Sheet) {
+fn memory(figures: &mut Sheet, binary: Option<&Path>) {
     let Ok(this) = std::env::current_exe() else { return };
-    let operator = this.with_file_name("vworkspace-app-operator");
+    let operator = binary.map_or_else(|| this.with_file_name("vworkspace-app-operator"), Path::to_owned);
     if !operator.exists() {
-        figures.screen.complain(&format!("{} is not built: cargo build --release -p operator", operator.display()));
+        let why = format!("{} is not there; cargo build --release -p operator", operator.display());
+        figures.screen.object(&json!({ "figure": "operator: resident memory", "skipped": why }));
+        figures.screen.line(&format!("operator: resident memory: skipped: {why}"));
         return;
     }
     for (count, target) in [(0, 24.0), (1_000, 64.0)] {
         match resident(&this, &operator, count) {
-            Ok(mib) => figures.at_most(&format!("operator: resident memory, {count} instances"), mib, target, "MiB"),
+            Ok(mib) => {
+                figures.at_most(&format!("operator: peak resident memory, {count} instances"), mib, target, "MiB");
+            }
             Err(why) => figures.screen.complain(&format!("resident memory with {count} instances: {why}")),
         }
     }
@@ -298,38 +301,68 @@ impl Drop for Ended {
     }
 }
 
-fn resident(this: &PathBuf, operator: &PathBuf, count: u64) -> Result<f64, String> {
+/// How long the operator may take until every instance has its release, and how long it is watched after that.
+const RENDERED: Duration = Duration::from_secs(240);
+const AFTERWARDS: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The peak in MiB, once every instance has its release and Flux works on them. Waiting for the last of a thousand to be
+/// ready would take hours of Flux's time and adds nothing to what the operator holds.
+fn resident(this: &Path, operator: &Path, count: u64) -> Result<f64, String> {
     let stem = std::env::temp_dir().join(format!("sim-bench-{}-{count}", std::process::id()));
     let (kubeconfig, case) = (stem.with_extension("kubeconfig"), stem.with_extension("case.json"));
     let mut story = many(count);
     story.workload.retain(|step| !matches!(step, Step::Wait { .. }));
     std::fs::write(&case, story.write()).map_err(|error| error.to_string())?;
-    let mut up = Command::new(this);
-    up.args(["up", "--no-operator", "--speed", "10", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let silent = |program: &Path| {
+        let mut command = Command::new(program);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let mut up = silent(this);
+    up.args(["up", "--no-operator", "--speed", "10", "--listen", "127.0.0.1:0"]);
     let cluster = up.arg("--kubeconfig").arg(&kubeconfig).arg("--scenario").arg(&case).spawn();
     let _cluster = Ended(cluster.map_err(|error| format!("sim up: {error}"))?);
+    let mut address = None;
     for _ in 0..100 {
-        if kubeconfig.exists() {
+        address = std::fs::read_to_string(&kubeconfig).ok().and_then(|text| server_of(&text));
+        if address.is_some() {
             break;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(LOOK);
     }
-    let mut binary = Command::new(operator);
-    binary
-        .env("KUBECONFIG", &kubeconfig)
-        .env("POD_NAMESPACE", install::SYSTEM)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    binary.arg("--health-probe-bind-address=0");
+    let address = address.ok_or("sim up does not come up")?;
+    let mut binary = silent(operator);
+    binary.env("KUBECONFIG", &kubeconfig).env("POD_NAMESPACE", install::SYSTEM).arg("--health-probe-bind-address=0");
     let process = Ended(binary.spawn().map_err(|error| format!("the operator: {error}"))?);
-    // Listing, rendering and Flux's work on a thousand releases, at ten times the usual speed.
-    std::thread::sleep(Duration::from_secs(if count == 0 { 8 } else { 40 }));
+    let begun = now();
+    while count > 0 && releases(&address).is_none_or(|found| found < count) {
+        if begun.elapsed() > RENDERED {
+            return Err(format!("only {} releases after {} s", releases(&address).unwrap_or(0), RENDERED.as_secs()));
+        }
+        std::thread::sleep(LOOK);
+    }
+    std::thread::sleep(AFTERWARDS);
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).map_err(|error| error.to_string())?;
     let _ = (std::fs::remove_file(&kubeconfig), std::fs::remove_file(&case));
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS: the operator is gone")?;
-    let kib: f64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).ok_or("VmRSS is no number")?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("the operator has ended")?;
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).ok_or("VmHWM is no number")?;
     Ok(kib / 1024.0)
+}
+
+/// Host and port in a kubeconfig of `sim up`.
+fn server_of(kubeconfig: &str) -> Option<String> {
+    Some(kubeconfig.split_once("server: http://")?.1.lines().next()?.to_owned())
+}
+
+/// How many releases there are: a list of one says how many more follow.
+fn releases(address: &str) -> Option<u64> {
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    let path = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/org-a/helmreleases?limit=1";
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: bench\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let list: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+    Some(list["items"].as_array()?.len() as u64 + list["metadata"]["remainingItemCount"].as_u64().unwrap_or(0))
 }
