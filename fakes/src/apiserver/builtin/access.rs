@@ -12,7 +12,7 @@ pub(super) fn resources() -> Vec<Resource> {
     let rbac = |kind, plural, rules| {
         Resource { allow_create_on_update: true, ..Resource::builtin(GROUP, "v1", kind, plural, &[]) }.ruled(rules)
     };
-    let role = || Rules { validate: validate_role, ..RULES };
+    let role = || Rules { prepare: prepare_role, validate: validate_role, ..RULES };
     let binding = || Rules { prepare: prepare_binding, validate: validate_binding, ..RULES };
     let review =
         |group, kind, plural| Resource { verbs: &["create"], ..Resource::builtin(group, "v1", kind, plural, &[]) };
@@ -28,6 +28,11 @@ pub(super) fn resources() -> Vec<Resource> {
         review("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews").cluster(),
         review("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews").cluster(),
     ]
+}
+
+/// A role without rules, such as one that only aggregates, says so.
+fn prepare_role(new: &mut Value, _old: Option<&Value>) {
+    fill(new, "rules", Value::Null);
 }
 
 fn prepare_binding(new: &mut Value, _old: Option<&Value>) {

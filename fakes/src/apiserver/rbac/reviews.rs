@@ -46,6 +46,9 @@ fn reviewed(
     if target.resource.namespaced && target.namespace.is_empty() {
         return Err(Status::method_not_allowed());
     }
+    if let Some(spec) = object.get_mut("spec") {
+        drop_empty_texts(spec);
+    }
     track::update(pass, target, None, &mut object, &options);
     review(pass, target, object).map(|object| Reply::new(201, Payload::Json(object)))
 }
@@ -178,7 +181,6 @@ fn decided(pass: &Pass<'_>, user: &User, mut object: Value) -> Value {
             (decision.allowed, decision.reason)
         }
     };
-    drop_empty_texts(&mut object["spec"]);
     object["status"] = json!({ "allowed": allowed });
     if !reason.is_empty() {
         object["status"]["reason"] = json!(reason);
@@ -186,7 +188,7 @@ fn decided(pass: &Pass<'_>, user: &User, mut object: Value) -> Value {
     object
 }
 
-/// Go leaves out empty strings.
+/// Go leaves out empty strings: nobody sees or owns them.
 fn drop_empty_texts(value: &mut Value) {
     if let Value::Object(fields) = value {
         fields.retain(|_, value| value != "");
