@@ -93,7 +93,6 @@ fn profile_crd() {
 }
 
 #[test]
-#[ignore = "discovery is not in yet"]
 fn profile_clients() {
     profile("clients", true);
 }

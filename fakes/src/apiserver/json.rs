@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// Serialises a value; whole floating-point numbers appear without a fraction.
@@ -170,16 +171,19 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(key) = access.next_key::<String>()? {
             let path = Path { parent: Some(self.path), step: Step::Key(&key) };
             let value = access.next_value_seed(Seed { path: &path, duplicates: &mut *self.duplicates })?;
-            if fields.contains_key(&key) {
-                let path = path.to_string();
-                if !self.duplicates.contains(&path) {
-                    self.duplicates.push(path);
-                }
-            }
             if fields.len() > 1_000_000 {
                 return Err(A::Error::custom("too many fields"));
             }
-            fields.insert(key, value);
+            match fields.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(value)),
+                Entry::Occupied(mut place) => {
+                    let path = Path { parent: Some(self.path), step: Step::Key(place.key()) }.to_string();
+                    place.insert(value);
+                    if !self.duplicates.contains(&path) {
+                        self.duplicates.push(path);
+                    }
+                }
+            }
         }
         Ok(Value::Object(fields))
     }

@@ -41,6 +41,9 @@ pub struct Decoded {
 pub fn decode(object: &mut Value) -> Decoded {
     let mut decoded = Decoded::default();
     let Some(fields) = object.as_object_mut() else { return decoded };
+    if fields.get("metadata").and_then(Value::as_object).is_some_and(is_decoded) {
+        return decoded;
+    }
     let metadata = match fields.get_mut("metadata") {
         Some(Value::Object(metadata)) => std::mem::take(metadata),
         Some(Value::Null) | None => Map::new(),
@@ -85,6 +88,28 @@ pub fn decode(object: &mut Value) -> Decoded {
     }
     fields.insert("metadata".to_owned(), Value::Object(known));
     decoded
+}
+
+/// Whether decoding would change nothing but the order, which storing settles: so it is with whatever was read from storage.
+fn is_decoded(metadata: &Map<String, Value>) -> bool {
+    let texts =
+        |value: &Value| value.as_object().is_some_and(|map| !map.is_empty() && map.values().all(Value::is_string));
+    let entries = |value: &Value, fields: &[&str]| {
+        let whole = |item: &Value| {
+            item.as_object()
+                .is_some_and(|item| item.iter().all(|(key, value)| fields.contains(&key.as_str()) && !value.is_null()))
+        };
+        value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(whole))
+    };
+    metadata.iter().all(|(key, value)| match key.as_str() {
+        "labels" | "annotations" => texts(value),
+        "finalizers" => value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(Value::is_string)),
+        "ownerReferences" => entries(value, &OWNER_FIELDS),
+        "managedFields" => entries(value, &MANAGED_FIELDS),
+        "generation" => value.as_i64().is_some_and(|generation| generation != 0),
+        "deletionGracePeriodSeconds" => value.is_i64() || value.is_u64(),
+        key => FIELDS.contains(&key) && value.as_str().is_some_and(|text| !text.is_empty()),
+    })
 }
 
 fn wrong_part(value: &Value) -> Value {

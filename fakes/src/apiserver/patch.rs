@@ -129,11 +129,13 @@ fn apply(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
     }
     let name = target.name.as_deref().unwrap_or_default();
     if !meta::text(&body, "name").is_empty() || !meta::text(&body, "namespace").is_empty() {
-        let mut named = body.clone();
         if meta::text(&body, "name").is_empty() {
+            let mut named = body.clone();
             meta::set(&mut named, "name", Some(name.into()));
+            rest::check_name(&named, target)?;
+        } else {
+            rest::check_name(&body, target)?;
         }
-        rest::check_name(&named, target)?;
     }
     let create = target.subresource.is_none();
     let update = Update { target, options: &options, verb: "apply", uid: None, create, track: false };

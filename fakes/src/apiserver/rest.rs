@@ -191,21 +191,21 @@ pub fn create_object(pass: &mut Pass<'_>, creation: &Creation<'_>, made: Made) -
     storage_form(&resource, &mut object);
     limits::check_size(&object, pass.request.body.len())?;
     if creation.options.dry_run {
+        meta::arrange(&mut object, resource.custom.is_some());
         return Ok(Arc::new(Stored::new(object, 0, 0)));
     }
     let event = pass.commit_with(creation.verb, &resource, key, Some(object), empties);
     Ok(list::view(&resource, event.after.as_ref().expect("a create stores an object")))
 }
 
-/// What encoding for storage and decoding again does: whole floats become integers, built-in objects have the order of their Go structs,
-/// custom resources sorted keys and the defaults of what was dropped on the way, such as the whole status of a new object (Flux's
-/// `observedGeneration: -1`).
+/// What encoding for storage and decoding again does to values: whole floats become integers, and custom resources have the defaults of
+/// what was dropped on the way, such as the whole status of a new object (Flux's `observedGeneration: -1`). The order of keys is settled by
+/// the commit, or by [`meta::arrange`] where there is none.
 fn storage_form(resource: &Resource, object: &mut Value) {
     wire::normalise_numbers(object);
     if resource.custom.is_some() {
         resource.schema().default(object);
     }
-    meta::arrange(object, resource.custom.is_some());
 }
 
 /// Objects are stored in the storage version, whichever version they were written in (N3).
@@ -366,7 +366,7 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     if let Some(strategy) = &resource.strategy {
         strategy.complete(&mut new, Some(old), subresource);
     }
-    let causes = update_causes(&mut new, old, target);
+    let causes = update_causes(&mut new, old, &existing, target);
     if !causes.is_empty() {
         return Err(Status::invalid(&resource.group, &resource.kind, name, causes));
     }
@@ -395,6 +395,7 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     let emptied = meta::terminating(old) && meta::finalizers(&new).next().is_none() && delete::may_go(resource, &new);
     if update.options.dry_run || emptied {
         // The answer shows the new content under the old revision (C10).
+        meta::arrange(&mut new, resource.custom.is_some());
         let shown = Arc::new(Stored::new(new, existing.revision, live.schema_revision));
         if emptied && !update.options.dry_run {
             pass.commit("delete", resource, key, None);
@@ -406,16 +407,20 @@ pub fn update_object(pass: &mut Pass<'_>, update: &Update<'_>, make: Make<'_>) -
     Ok((list::view(resource, stored), false))
 }
 
-fn update_causes(new: &mut Value, old: &Value, target: &Target) -> Vec<Cause> {
+fn update_causes(new: &mut Value, old: &Value, existing: &Stored, target: &Target) -> Vec<Cause> {
     let resource = &target.resource;
     let subresource = target.subresource.as_deref();
     let mut causes = meta::validate_update(new, old);
     // The generic layer and the kind's own rules both check metadata, so each cause appears twice.
     causes.extend(causes.clone());
-    if resource.custom.is_some() {
-        causes.extend(match subresource {
-            Some("status") => resource.schema().validate_status(new, old),
-            _ => resource.schema().validate(new, Some(old)),
+    if let Some(custom) = &resource.custom {
+        let (schema, status_only) = (resource.schema(), subresource == Some("status"));
+        // Another version has rules of its own.
+        let passed = custom.schema_revision == existing.schema_revision && custom.schemas.len() == 1;
+        causes.extend(match (passed, status_only) {
+            (true, _) => schema.validate_change(new, old, status_only),
+            (false, true) => schema.validate_status(new, old),
+            (false, false) => schema.validate(new, Some(old)),
         });
     }
     if let Some(strategy) = &resource.strategy {
@@ -468,11 +473,9 @@ fn prepare_update(new: &mut Value, old: &Value, target: &Target) {
         return;
     }
     if target.subresource.as_deref() == Some("status") {
-        let status = new.get("status").cloned();
-        let managed = new["metadata"].get("managedFields").cloned();
-        *new = old.clone();
-        put(new, "status", status);
-        meta::set(new, "managedFields", managed);
+        restore(new, old, &["status"], &|new, old| {
+            restore(new, old, &["managedFields"], &|new, old| *new = old.clone())
+        });
         return;
     }
     if resource.status {
@@ -485,6 +488,23 @@ fn prepare_update(new: &mut Value, old: &Value, target: &Target) {
     meta::set(new, "creationTimestamp", old["metadata"].get("creationTimestamp").cloned());
     if resource.generation != Generation::None {
         meta::set(new, "generation", old["metadata"].get("generation").cloned());
+    }
+}
+
+/// Puts back every field but those in `kept`; `metadata`, and below it everything, as `below` does. What is equal already stays where it
+/// is: nearly always everything, and copying an object costs more than comparing it.
+fn restore(new: &mut Value, old: &Value, kept: &[&str], below: &dyn Fn(&mut Value, &Value)) {
+    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
+    if new.keys().any(|key| !kept.contains(&key.as_str()) && !old.contains_key(key)) {
+        new.retain(|key, _| kept.contains(&key.as_str()) || old.contains_key(key));
+    }
+    for (key, value) in old.iter().filter(|(key, _)| !kept.contains(&key.as_str())) {
+        match new.get_mut(key) {
+            Some(found) if found == value => {}
+            Some(found) if key == "metadata" => below(found, value),
+            Some(found) => *found = value.clone(),
+            None => drop(new.insert(key.clone(), value.clone())),
+        }
     }
 }
 

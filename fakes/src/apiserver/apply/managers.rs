@@ -1,4 +1,4 @@
-//! `metadata.managedFields`: who owns what, read lazily and written back in the server's order (apiserver.md D7, D17, D22, D25).
+//! `metadata.managedFields`: who owns what, read and written back in the server's order (apiserver.md D7, D17, D22, D25).
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub(super) struct Owner<'a> {
     pub(super) time: Option<Cow<'a, Value>>,
     /// As stored, until somebody changes it.
     raw: Option<&'a Value>,
-    fields: Option<Set<'a>>,
+    fields: Set<'a>,
 }
 
 impl<'a> Owner<'a> {
@@ -43,7 +43,7 @@ impl<'a> Owner<'a> {
             subresource: Cow::Borrowed(subresource),
             time: None,
             raw: None,
-            fields: Some(Set::default()),
+            fields: Set::default(),
         }
     }
 
@@ -58,36 +58,22 @@ impl<'a> Owner<'a> {
             return Err(format!("unknown fieldsType {:?} in managed fields entry", text("fieldsType")));
         }
         let raw = entry.get("fieldsV1").filter(|fields| !fields.is_null());
-        let owner = Owner {
+        Ok(Owner {
             time: entry.get("time").filter(|time| !time.is_null()).map(Cow::Borrowed),
             raw,
-            fields: None,
+            fields: raw.map(read_fields).transpose()?.unwrap_or_default(),
             ..Owner::new(text("manager"), operation, text("apiVersion"), text("subresource"))
-        };
-        if let Some(raw) = raw {
-            check_fields(raw)?;
-        }
-        Ok(owner)
+        })
     }
 
     /// The fields of this entry.
-    pub(super) fn fields(&self) -> Cow<'_, Set<'a>> {
-        match &self.fields {
-            Some(fields) => Cow::Borrowed(fields),
-            None => Cow::Owned(self.raw.map_or_else(Set::default, |raw| decode_fields(raw).1)),
-        }
-    }
-
-    /// Reads the fields now, for callers that ask several times.
-    pub(super) fn load(&mut self) {
-        if self.fields.is_none() {
-            self.fields = Some(self.fields().into_owned());
-        }
+    pub(super) fn fields(&self) -> &Set<'a> {
+        &self.fields
     }
 
     pub(super) fn set_fields(&mut self, fields: Set<'a>) {
         self.raw = None;
-        self.fields = Some(fields);
+        self.fields = fields;
     }
 
     /// Whether two entries are the same manager: an applier is one whatever version it used.
@@ -119,7 +105,7 @@ impl<'a> Owner<'a> {
     }
 
     fn encode(&self) -> Value {
-        let mut entry = Map::new();
+        let mut entry = Map::with_capacity(7);
         entry.insert("manager".to_owned(), Value::from(self.manager.as_ref()));
         entry
             .insert("operation".to_owned(), json!(if self.operation == Operation::Apply { "Apply" } else { "Update" }));
@@ -128,7 +114,7 @@ impl<'a> Owner<'a> {
             entry.insert("time".to_owned(), time.clone().into_owned());
         }
         entry.insert("fieldsType".to_owned(), json!("FieldsV1"));
-        entry.insert("fieldsV1".to_owned(), self.raw.cloned().unwrap_or_else(|| encode_fields(&self.fields())));
+        entry.insert("fieldsV1".to_owned(), self.raw.cloned().unwrap_or_else(|| encode_fields(&self.fields)));
         if !self.subresource.is_empty() {
             entry.insert("subresource".to_owned(), Value::from(self.subresource.as_ref()));
         }
@@ -159,8 +145,8 @@ impl<'a> Owners<'a> {
         self.0.iter().position(|owner| owner.is(who)).map(|at| self.0.swap_remove(at))
     }
 
-    /// Writes the entries into an object, sorted; no entries, no field.
-    pub(super) fn write(mut self, object: &mut Value) {
+    /// The entries in the server's order.
+    pub(super) fn encode(mut self) -> Vec<Value> {
         self.0.sort_by_cached_key(|owner| {
             (
                 owner.operation,
@@ -170,13 +156,7 @@ impl<'a> Owners<'a> {
                 owner.subresource.to_string(),
             )
         });
-        let entries: Vec<Value> = self.0.iter().map(Owner::encode).collect();
-        let Some(metadata) = metadata_mut(object) else { return };
-        if entries.is_empty() {
-            metadata.remove("managedFields");
-        } else {
-            metadata.insert("managedFields".to_owned(), Value::Array(entries));
-        }
+        self.0.iter().map(Owner::encode).collect()
     }
 
     /// Merges the oldest Update entries of each version while there are too many of them.
@@ -200,7 +180,7 @@ impl<'a> Owners<'a> {
                 buckets.push((version, at));
                 continue;
             };
-            let merged = self.0[*bucket].fields().union(&self.0[at].fields());
+            let merged = self.0[*bucket].fields().union(self.0[at].fields());
             let time = self.0[at].time.clone();
             let bucket = &mut self.0[*bucket];
             bucket.set_fields(merged);
@@ -215,43 +195,51 @@ impl<'a> Owners<'a> {
     }
 }
 
+/// Writes entries into an object; no entries, no field.
+pub(super) fn write(entries: Vec<Value>, object: &mut Value) {
+    let Some(metadata) = metadata_mut(object) else { return };
+    if entries.is_empty() {
+        metadata.remove("managedFields");
+    } else {
+        metadata.insert("managedFields".to_owned(), Value::Array(entries));
+    }
+}
+
 /// The metadata of an object, made where it is missing.
 pub(super) fn metadata_mut(object: &mut Value) -> Option<&mut Map<String, Value>> {
     object.as_object_mut()?.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
 }
 
-/// Refuses fields that cannot be read, before anybody reads them lazily.
-fn check_fields(fields: &Value) -> Result<(), String> {
-    let Value::Object(map) = fields else { return Err("expected an object in fieldsV1".to_owned()) };
-    for (key, below) in map {
-        if key.starts_with("k:") || key.starts_with("v:") || key.starts_with("i:") {
-            Element::decode(key)?;
-        }
-        if !below.is_null() {
-            check_fields(below)?;
-        }
-    }
-    Ok(())
+/// The set that `fieldsV1` spells.
+///
+/// # Errors
+/// What cannot be read.
+fn read_fields(fields: &Value) -> Result<Set<'_>, String> {
+    read_place(fields).map(|(_, set)| set)
 }
 
 /// Whether the place itself is a member, and what is below it.
-fn decode_fields(fields: &Value) -> (bool, Set<'_>) {
-    let Some(map) = fields.as_object().filter(|map| !map.is_empty()) else { return (true, Set::default()) };
+fn read_place(fields: &Value) -> Result<(bool, Set<'_>), String> {
+    let Value::Object(map) = fields else { return Err("expected an object in fieldsV1".to_owned()) };
+    if map.is_empty() {
+        return Ok((true, Set::default()));
+    }
     let mut member = false;
     let mut entries = Vec::with_capacity(map.len());
     for (key, below) in map {
-        if key == "." {
-            member = true;
-        } else if let Ok(Some(element)) = Element::decode(key) {
-            let (member, below) = decode_fields(below);
-            entries.push(Entry { element, member, below });
+        let element = Element::decode(key)?;
+        let (inner, below) = if below.is_null() { (true, Set::default()) } else { read_place(below)? };
+        match element {
+            _ if key == "." => member = true,
+            Some(element) => entries.push(Entry { element, member: inner, below }),
+            None => {}
         }
     }
-    (member, Set::from_entries(entries))
+    Ok((member, Set::from_entries(entries)))
 }
 
 fn encode_fields(fields: &Set<'_>) -> Value {
-    let mut out = Map::new();
+    let mut out = Map::with_capacity(fields.entries().len() + 1);
     for entry in fields.entries() {
         let mut below = encode_fields(&entry.below);
         if entry.member
@@ -295,15 +283,14 @@ mod tests {
         #[test]
         fn conf_d25_fields_v1_round_trip(mut value in fields_v1()) {
             value.as_object_mut().unwrap().remove(".");
-            check_fields(&value).unwrap();
-            prop_assert_eq!(encode_fields(&decode_fields(&value).1), value);
+            prop_assert_eq!(encode_fields(&read_fields(&value).unwrap()), value);
         }
 
         /// The algebra agrees with sets of path texts.
         #[test]
         fn set_algebra(a in fields_v1(), b in fields_v1()) {
             use std::collections::BTreeSet;
-            let (a, b) = (decode_fields(&a).1, decode_fields(&b).1);
+            let (a, b) = (read_fields(&a).unwrap(), read_fields(&b).unwrap());
             let texts = |set: &Set<'_>| set.paths().into_iter().collect::<BTreeSet<String>>();
             let (x, y) = (texts(&a), texts(&b));
             prop_assert_eq!(texts(&a.union(&b)), x.union(&y).cloned().collect::<BTreeSet<_>>());

@@ -24,7 +24,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use managers::{Operation, Owner, Owners, metadata_mut};
-use set::Set;
 use shape::Type;
 use typed::Difference;
 
@@ -104,7 +103,7 @@ fn apply_once(
 
     let mut applier = Owner::new(request.manager, Operation::Apply, target.api_version, target.subresource);
     let last = owners.remove(&applier);
-    let applied = target.reset.filter(&typed::fields(body, of));
+    let applied = target.reset.filter(typed::fields(body, of));
     let mut merged = merge::merge(live, body, of);
     if let Some(last) = &last {
         merged = ownership::prune(merged, &owners, &applied, last, target)?;
@@ -115,9 +114,10 @@ fn apply_once(
     let mut owners: Owners<'_> = owners;
     if !unchanged {
         let difference = difference(live, &merged, target).map_err(internal)?;
-        ownership::take_over(&mut owners, Some(&applier), live, &merged, &difference, target, force)?;
+        let (changed, removed) = difference.split();
+        ownership::take_over(&mut owners, Some(&applier), live, &merged, (&changed, &removed), target, force)?;
     }
-    let owned = ownership::strip(&applied);
+    let owned = ownership::strip(applied);
     applier.time = last.as_ref().and_then(|last| last.time.clone());
     if !unchanged {
         applier.time = Some(std::borrow::Cow::Owned(time(request.now)));
@@ -126,8 +126,10 @@ fn apply_once(
         applier.set_fields(owned);
         owners.0.push(applier);
     }
-    let mut object = if unchanged { live.clone() } else { merged.clone() };
-    owners.write(&mut object);
+    let entries = owners.encode();
+    // Where nothing changed, the live object may still spell a number or the order of keys in another way.
+    let mut object = if unchanged { without_record(live) } else { merged };
+    managers::write(entries, &mut object);
     Ok(object)
 }
 
@@ -186,45 +188,62 @@ fn tracked(
     if typed::check(before, of, true).is_ok() {
         ownership::reconcile(&mut owners, before, target)?;
         let difference = difference(before, new, target)?;
-        ownership::take_over(&mut owners, None, before, new, &difference, target, true)
+        let (changed, removed) = difference.split();
+        ownership::take_over(&mut owners, None, before, new, (&changed, &removed), target, true)
             .map_err(|error| error.to_string())?;
-        let taken = ownership::strip(&difference.changed());
+        let taken = ownership::strip(changed);
         if !taken.is_empty() {
             let mut updater = Owner::new(request.manager, Operation::Update, target.api_version, target.subresource);
             let previous = owners.remove(&updater);
-            let previous = previous.map_or_else(Set::default, |previous| previous.fields().into_owned());
-            updater.set_fields(taken.union(&previous));
+            let all = match previous {
+                Some(previous) => taken.union(previous.fields()),
+                None => taken,
+            };
+            updater.set_fields(all);
             updater.time = Some(std::borrow::Cow::Owned(time(request.now)));
             owners.0.push(updater);
         }
     }
     owners.cap();
-    let mut holder = with_entries(Value::Null);
-    owners.write(&mut holder);
-    Ok(holder.pointer_mut("/metadata/managedFields").map(Value::take).filter(|entries| !entries.is_null()))
+    let entries = owners.encode();
+    Ok(Some(Value::Array(entries)).filter(|entries| entries.as_array().is_some_and(|entries| !entries.is_empty())))
 }
 
 /// The last step of a write: if only the times of the record differ from the stored object, the stored times stand. The
 /// comparison is by position, so a record in another order is a write (D15, D17). Everything else of `new`, including
 /// resourceVersion, must already be what would be stored.
 pub fn keep_times(new: &mut Value, stored: &Value) {
-    let entries = |object: &Value| object.pointer("/metadata/managedFields").and_then(Value::as_array).cloned();
+    fn entries(object: &Value) -> Option<&Vec<Value>> {
+        object.get("metadata")?.get("managedFields")?.as_array()
+    }
     let (Some(now), Some(before)) = (entries(new), entries(stored)) else { return };
-    let without_time = |entry: &Value| {
-        let mut entry = entry.clone();
-        if let Some(map) = entry.as_object_mut() {
-            map.remove("time");
-        }
-        entry
-    };
-    let alike =
-        now.len() == before.len() && now.iter().zip(&before).all(|(a, b)| a == b || without_time(a) == without_time(b));
-    if alike
+    if now.len() == before.len()
+        && now.iter().zip(before).all(|(now, before)| same_but_time(now, before))
         && same_object(stored, new)
         && let Some(metadata) = metadata_mut(new)
     {
-        metadata.insert("managedFields".to_owned(), Value::Array(before));
+        metadata.insert("managedFields".to_owned(), Value::Array(before.clone()));
     }
+}
+
+/// Whether two entries are equal apart from their times.
+fn same_but_time(left: &Value, right: &Value) -> bool {
+    let (Value::Object(left), Value::Object(right)) = (left, right) else { return left == right };
+    let size = |map: &serde_json::Map<String, Value>| map.len() - usize::from(map.contains_key("time"));
+    size(left) == size(right) && left.iter().all(|(key, value)| key == "time" || right.get(key) == Some(value))
+}
+
+/// A copy without the record of ownership.
+fn without_record(object: &Value) -> Value {
+    let Value::Object(fields) = object else { return object.clone() };
+    let fields = fields.iter().map(|(key, value)| match value {
+        Value::Object(metadata) if key == "metadata" => {
+            let kept = metadata.iter().filter(|(key, _)| *key != "managedFields");
+            (key.clone(), Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect()))
+        }
+        _ => (key.clone(), value.clone()),
+    });
+    Value::Object(fields.collect())
 }
 
 fn difference<'a>(before: &'a Value, after: &'a Value, target: &Target<'a>) -> Result<Difference<'a>, String> {
@@ -264,7 +283,8 @@ fn same_object(left: &Value, right: &Value) -> bool {
 }
 
 fn with_entries(entries: Value) -> Value {
-    serde_json::json!({"metadata": {"managedFields": entries}})
+    let inside = |key: &str, value| Value::Object([(key.to_owned(), value)].into_iter().collect());
+    inside("metadata", inside("managedFields", entries))
 }
 
 /// Whether a client asked to clear the record: `[]` or `[{}]`.

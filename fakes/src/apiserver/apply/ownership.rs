@@ -1,12 +1,15 @@
 //! Who owns what after a write: conflicts, taking over, giving up, and what falls out of the object (apiserver.md D3-D8).
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
+use super::element::Element;
 use super::managers::{Operation, Owner, Owners};
 use super::merge::remove;
-use super::set::Set;
-use super::shape::{Shape, Type};
-use super::typed::{self, Difference};
+use super::set::{Entry, Set};
+use super::shape::{Choice, Shape, Type};
+use super::typed;
 use super::{ApplyError, Conflict, Reset, Target};
 
 /// Paths that belong to the server or name the object: never owned.
@@ -37,9 +40,9 @@ impl<'a> Target<'a> {
 
 impl Reset<'_> {
     /// What remains of a set once the fields the server resets are taken out.
-    pub(super) fn filter<'s>(self, set: &Set<'s>) -> Set<'s> {
+    pub(super) fn filter(self, set: Set<'_>) -> Set<'_> {
         match self {
-            Reset::Nothing => set.clone(),
+            Reset::Nothing => set,
             Reset::Fields(paths) => set.difference_below(&Set::of_fields(paths)),
             Reset::AllBut(fields) => set.only(fields),
         }
@@ -47,8 +50,9 @@ impl Reset<'_> {
 }
 
 /// A set without what nobody owns.
-pub(super) fn strip<'a>(set: &Set<'a>) -> Set<'a> {
-    set.difference(&Set::of_fields(NEVER_OWNED))
+pub(super) fn strip(set: Set<'_>) -> Set<'_> {
+    static UNOWNED: LazyLock<Set<'static>> = LazyLock::new(|| Set::of_fields(NEVER_OWNED));
+    set.minus(&UNOWNED)
 }
 
 /// Brings entries in line with the schema: fields below what has become atomic turn into the whole. Entries of versions
@@ -63,8 +67,7 @@ pub(super) fn reconcile(owners: &mut Owners<'_>, live: &Value, target: &Target<'
         if owner.api_version != target.api_version {
             typed::check(live, of, false)?;
         }
-        owner.load();
-        if let Some(changed) = atomic_now(&owner.fields(), of) {
+        if let Some(changed) = atomic_now(owner.fields(), of) {
             owner.set_fields(changed);
         }
         kept.push(owner);
@@ -74,44 +77,54 @@ pub(super) fn reconcile(owners: &mut Owners<'_>, live: &Value, target: &Target<'
 }
 
 fn atomic_now<'a>(set: &Set<'a>, of: Type<'_>) -> Option<Set<'a>> {
-    if matches!(of, Type::Deduced | Type::Untyped | Type::Text) {
+    if !below_atomic(set, of) {
         return None;
     }
-    let mut changed = false;
-    let entries = set
-        .entries()
-        .iter()
-        .map(|entry| {
-            let mut entry = entry.clone();
-            let inner = match &entry.element {
-                super::element::Element::Field(name) => of.map().and_then(|map| map.field(name)).map(|field| field.of),
-                _ => of.list().map(|list| list.item()),
-            };
-            if let Some(inner) = inner
-                && !entry.below.is_empty()
-            {
-                let atomic = match inner.shape(super::shape::Choice::Any) {
-                    Shape::Map(map) => map.atomic,
-                    Shape::List(list) => list.atomic(),
-                    Shape::Scalar(_) => false,
-                };
-                if atomic && !matches!(inner, Type::Deduced | Type::Untyped) {
-                    changed = true;
-                    entry.member = true;
-                    entry.below = Set::default();
-                } else if let Some(below) = atomic_now(&entry.below, inner) {
-                    changed = true;
-                    entry.below = below;
-                }
+    let change = |entry: &Entry<'a>| {
+        let mut entry = entry.clone();
+        if let Some(inner) = split_at(&entry, of) {
+            if is_atomic(inner) {
+                entry.member = true;
+                entry.below = Set::default();
+            } else if let Some(below) = atomic_now(&entry.below, inner) {
+                entry.below = below;
             }
-            entry
-        })
-        .collect();
-    changed.then(|| Set::from_entries(entries))
+        }
+        entry
+    };
+    Some(Set::from_entries(set.entries().iter().map(change).collect()))
+}
+
+/// Whether a set has anything below what is atomic: hardly ever, so that looking first saves copying every set.
+fn below_atomic(set: &Set<'_>, of: Type<'_>) -> bool {
+    let mut entries = set.entries().iter();
+    !matches!(of, Type::Deduced | Type::Untyped | Type::Text)
+        && entries
+            .any(|entry| split_at(entry, of).is_some_and(|inner| is_atomic(inner) || below_atomic(&entry.below, inner)))
+}
+
+/// The type of a place that has members below it.
+fn split_at<'t>(entry: &Entry<'_>, of: Type<'t>) -> Option<Type<'t>> {
+    if entry.below.is_empty() {
+        return None;
+    }
+    match &entry.element {
+        Element::Field(name) => of.map().and_then(|map| map.field(name)).map(|field| field.of),
+        _ => of.list().map(|list| list.item()),
+    }
+}
+
+fn is_atomic(of: Type<'_>) -> bool {
+    let atomic = match of.shape(Choice::Any) {
+        Shape::Map(map) => map.atomic,
+        Shape::List(list) => list.atomic(),
+        Shape::Scalar(_) => false,
+    };
+    atomic && !matches!(of, Type::Deduced | Type::Untyped)
 }
 
 /// Takes what a write changed away from everybody but its author, who is nobody where the writer's own older entry counts
-/// like any other.
+/// like any other. `difference`: what it changed or added, and what it removed.
 ///
 /// # Errors
 /// Without `force`, the fields somebody else owns; or why the objects cannot be compared.
@@ -120,11 +133,10 @@ pub(super) fn take_over<'a>(
     author: Option<&Owner<'_>>,
     before: &'a Value,
     after: &'a Value,
-    difference: &Difference<'a>,
+    difference: (&Set<'a>, &Set<'a>),
     target: &Target<'a>,
     force: bool,
 ) -> Result<(), ApplyError> {
-    let changed = difference.changed();
     let mut conflicts: Vec<(usize, Set<'a>)> = Vec::new();
     let mut removed: Vec<(usize, Set<'a>)> = Vec::new();
     for (at, owner) in owners.0.iter().enumerate() {
@@ -133,29 +145,30 @@ pub(super) fn take_over<'a>(
         }
         let other;
         let (changed, gone) = if owner.api_version == target.api_version {
-            (&changed, &difference.removed)
+            difference
         } else {
             // Conversion changes nothing but apiVersion; what differs is the schema.
             let Some(of) = target.version(&owner.api_version) else {
-                removed.push((at, owner.fields().into_owned()));
+                removed.push((at, owner.fields().clone()));
                 continue;
             };
             typed::check(before, of, false)
                 .map_err(|reason| ApplyError::Internal(format!("failed to convert old object: {reason}")))?;
             typed::check(after, of, false)
                 .map_err(|reason| ApplyError::Internal(format!("failed to convert new object: {reason}")))?;
-            let difference = typed::compare(before, after, of)
+            other = typed::compare(before, after, of)
                 .map_err(|reason| ApplyError::Internal(format!("failed to compare objects: {reason}")))?
-                .map(|set| target.reset.filter(set));
-            other = (difference.changed(), difference.removed);
+                .map(|set| target.reset.filter(set))
+                .split();
             (&other.0, &other.1)
         };
         let conflict = owner.fields().intersection(changed);
         if !conflict.is_empty() {
             conflicts.push((at, conflict));
         }
+        let gone = owner.fields().intersection(gone);
         if !gone.is_empty() {
-            removed.push((at, gone.clone()));
+            removed.push((at, gone));
         }
     }
     if !force && !conflicts.is_empty() {
@@ -226,7 +239,7 @@ pub(super) fn prune(
             managed = applied.clone();
         }
         for owner in owners.0.iter().filter(|owner| owner.api_version == version) {
-            managed = managed.union(&owner.fields());
+            managed = managed.union(owner.fields());
             anybody = true;
         }
         let Some(of) = target.version(version).filter(|_| anybody) else { continue };

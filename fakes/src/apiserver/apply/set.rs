@@ -98,6 +98,17 @@ impl<'a> Set<'a> {
         Set { entries }
     }
 
+    /// [`Set::difference`] of a set that is not needed any more.
+    pub(super) fn minus(self, other: &Set<'_>) -> Set<'a> {
+        let left = self.entries.into_iter().filter_map(|entry| {
+            let Some(taken) = other.get(&entry.element) else { return Some(entry) };
+            let below = entry.below.minus(&taken.below);
+            let member = entry.member && !taken.member;
+            (member || !below.is_empty()).then_some(Entry { element: entry.element, member, below })
+        });
+        Set { entries: left.collect() }
+    }
+
     /// Like [`Set::difference`], but everything below a path of the other set goes too.
     pub(super) fn difference_below(&self, other: &Set<'_>) -> Set<'a> {
         let mut entries = Vec::with_capacity(self.entries.len());

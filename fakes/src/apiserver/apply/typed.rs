@@ -160,13 +160,18 @@ pub(super) struct Difference<'a> {
 }
 
 impl<'a> Difference<'a> {
-    /// Added or modified.
-    pub(super) fn changed(&self) -> Set<'a> {
-        self.modified.union(&self.added)
+    /// What was added or modified, and what was removed.
+    pub(super) fn split(self) -> (Set<'a>, Set<'a>) {
+        let changed = match (self.modified.is_empty(), self.added.is_empty()) {
+            (true, _) => self.added,
+            (_, true) => self.modified,
+            _ => self.modified.union(&self.added),
+        };
+        (changed, self.removed)
     }
 
-    pub(super) fn map(self, change: impl Fn(&Set<'a>) -> Set<'a>) -> Difference<'a> {
-        Difference { added: change(&self.added), modified: change(&self.modified), removed: change(&self.removed) }
+    pub(super) fn map(self, change: impl Fn(Set<'a>) -> Set<'a>) -> Difference<'a> {
+        Difference { added: change(self.added), modified: change(self.modified), removed: change(self.removed) }
     }
 
     fn merge(self, other: &Difference<'a>) -> Difference<'a> {
@@ -196,6 +201,12 @@ struct Place<'a> {
 }
 
 fn compare_at<'a>(before: Option<&'a Value>, after: Option<&'a Value>, of: Type<'a>) -> Result<Place<'a>, String> {
+    // Both were checked against the type: what is equal needs no look below.
+    if let (Some(before), Some(after)) = (before, after)
+        && same(before, after)
+    {
+        return Ok(Place::default());
+    }
     let choice = |value: Option<&Value>| value.map(|value| of.choose(value));
     match (choice(before), choice(after)) {
         (None, None) => Ok(Place::default()),

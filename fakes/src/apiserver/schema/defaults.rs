@@ -21,7 +21,8 @@ pub fn fill(node: &Node, value: &mut Value) {
                     Some(_) => {}
                 }
             }
-            for (key, value) in map.iter_mut() {
+            let with_parts = |value: &Value| matches!(value, Value::Object(_) | Value::Array(_) | Value::Null);
+            for (key, value) in map.iter_mut().filter(|(_, value)| with_parts(value)) {
                 if let Some(field) = node.field(key) {
                     replace_null(field, value);
                     fill(field, value);
@@ -47,6 +48,22 @@ fn replace_null(node: &Node, value: &mut Value) {
 
 /// Removes null fields that are neither nullable nor defaulted. Decoding a body does this; applying a configuration does not.
 pub fn drop_nulls(node: &Node, value: &mut Value) {
+    // Looking for a null needs no schema, and hardly any object has one.
+    if has_null(value) {
+        drop_below(node, value);
+    }
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().any(has_null),
+        Value::Array(items) => items.iter().any(has_null),
+        _ => false,
+    }
+}
+
+fn drop_below(node: &Node, value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|key, value| {
@@ -54,14 +71,14 @@ pub fn drop_nulls(node: &Node, value: &mut Value) {
             });
             for (key, value) in map.iter_mut() {
                 if let Some(field) = node.field(key) {
-                    drop_nulls(field, value);
+                    drop_below(field, value);
                 }
             }
         }
         Value::Array(items) => {
             let Some(item) = &node.items else { return };
             for value in items {
-                drop_nulls(item, value);
+                drop_below(item, value);
             }
         }
         _ => {}

@@ -10,6 +10,9 @@ use crate::apiserver::errors::Cause;
 
 /// Appends what is missing in embedded resources at `value` or below.
 pub fn check(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<Cause>) {
+    if !node.has_embedded {
+        return;
+    }
     match value {
         Value::Object(map) => {
             if node.embedded_resource {
@@ -46,6 +49,9 @@ pub fn check(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<Cause
 
 /// Takes mistyped fields out of the metadata of embedded resources.
 pub fn drop_mistyped(node: &Node, value: &mut Value) {
+    if !node.has_embedded {
+        return;
+    }
     match value {
         Value::Object(map) => {
             if node.embedded_resource

@@ -12,6 +12,9 @@ use crate::apiserver::errors::Cause;
 
 /// Appends one cause per repeated item of every set and map list at `value` or below.
 pub fn duplicates(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<Cause>) {
+    if !node.has_unique {
+        return;
+    }
     match value {
         Value::Object(map) => {
             for (key, value) in map {

@@ -106,16 +106,31 @@ impl Schema {
 
     /// Everything that is wrong with a new object or, with `old`, with what changed in it.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+        self.finish(new, old, self.values(new, old), false)
+    }
+
+    /// Everything that is wrong with what changed in an object, or only in its status, that passed these very rules when it was written: of
+    /// what is unchanged, only rules about changes run again.
+    pub fn validate_change(&self, new: &Value, old: &Value, status_only: bool) -> Vec<Cause> {
+        let causes = if status_only { self.status_values(new, old) } else { self.values(new, Some(old)) };
+        self.finish(new, Some(old), causes, true)
+    }
+
+    fn values(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = Vec::new();
         values::check(&self.root, new, old, "", &mut causes);
         if let Some(scale) = &self.scale {
             scale.check(new, &mut causes);
         }
-        self.finish(new, old, causes)
+        causes
     }
 
     /// Everything that is wrong with a new status: values are looked at below `status` only, rules everywhere.
     pub fn validate_status(&self, new: &Value, old: &Value) -> Vec<Cause> {
+        self.finish(new, Some(old), self.status_values(new, old), false)
+    }
+
+    fn status_values(&self, new: &Value, old: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         if let (Some(node), Some(status)) = (self.root.properties.get("status"), new.get("status")) {
             values::check(node, status, old.get("status"), "status", &mut causes);
@@ -123,10 +138,10 @@ impl Schema {
         if let Some(scale) = &self.scale {
             scale.check_status(new, &mut causes);
         }
-        self.finish(new, Some(old), causes)
+        causes
     }
 
-    fn finish(&self, new: &Value, old: Option<&Value>, mut causes: Vec<Cause>) -> Vec<Cause> {
+    fn finish(&self, new: &Value, old: Option<&Value>, mut causes: Vec<Cause>, old_passed: bool) -> Vec<Cause> {
         embedded::check(&self.root, new, &Path::ROOT, &mut causes);
         let before = causes.len();
         list::duplicates(&self.root, new, &Path::ROOT, &mut causes);
@@ -143,7 +158,7 @@ impl Schema {
         if self.root.has_rules && causes.iter().any(|cause| BLOCKING.contains(&&*cause.reason)) {
             causes.push(cause::invalid("<nil>", &Value::Null, NOT_CHECKED));
         } else {
-            cel::rules::check(&self.root, new, old, &mut causes);
+            cel::rules::check(&self.root, new, old, old_passed, &mut causes);
         }
         causes
     }

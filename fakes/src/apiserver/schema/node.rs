@@ -99,8 +99,14 @@ pub struct Node {
     pub extensions: BTreeMap<String, Value>,
     /// Whether any rule exists at this node or below. Set when the node is built.
     pub has_rules: bool,
+    /// Whether any rule at this node or below may compare with the old value. Set when the node is built.
+    pub has_comparisons: bool,
     /// Whether any default exists at this node or below. Set when the node is built.
     pub has_defaults: bool,
+    /// Whether any embedded resource exists at this node or below. Set when the node is built.
+    pub has_embedded: bool,
+    /// Whether any list with unique items exists at this node or below. Set when the node is built.
+    pub has_unique: bool,
 }
 
 /// The value validations of a node.
@@ -195,7 +201,18 @@ impl Node {
         let children = || properties.values().chain(additional.iter()).chain(items.iter());
         let checks = Checks::from_openapi(map);
         let has_rules = !rules.is_empty() || children().chain(&checks.all_of).any(|node| node.has_rules);
+        let compares = |rule: &Rule| rule.rule.contains("oldSelf");
+        let has_comparisons =
+            rules.iter().any(compares) || children().chain(&checks.all_of).any(|node| node.has_comparisons);
         let has_defaults = default.is_some() || children().any(|node| node.has_defaults);
+        let embedded_resource = flag("x-kubernetes-embedded-resource");
+        let has_embedded = embedded_resource || children().any(|node| node.has_embedded);
+        let list_type = match text("x-kubernetes-list-type") {
+            Some("set") => ListType::Set,
+            Some("map") => ListType::Map,
+            _ => ListType::Atomic,
+        };
+        let has_unique = list_type != ListType::Atomic || children().any(|node| node.has_unique);
         Node {
             kind: if flag("x-kubernetes-int-or-string") {
                 NodeKind::IntOrString
@@ -212,12 +229,8 @@ impl Node {
             },
             nullable: flag("nullable"),
             preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
-            embedded_resource: flag("x-kubernetes-embedded-resource"),
-            list_type: match text("x-kubernetes-list-type") {
-                Some("set") => ListType::Set,
-                Some("map") => ListType::Map,
-                _ => ListType::Atomic,
-            },
+            embedded_resource,
+            list_type,
             list_map_keys: strings(map.get("x-kubernetes-list-map-keys")),
             map_type: match text("x-kubernetes-map-type") {
                 Some("atomic") => MapType::Atomic,
@@ -235,7 +248,10 @@ impl Node {
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
             has_rules,
+            has_comparisons,
             has_defaults,
+            has_embedded,
+            has_unique,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Dropping what a schema does not declare (apiserver.md F1, F3).
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::metadata;
@@ -52,7 +54,7 @@ impl Pruning {
                 }
                 for (index, value) in items.iter_mut().enumerate() {
                     let length = self.path.len();
-                    self.path.push_str(&format!("[{index}]"));
+                    let _ = write!(self.path, "[{index}]");
                     self.value(item, value, false);
                     self.path.truncate(length);
                 }

@@ -17,17 +17,22 @@ use crate::apiserver::errors::Cause;
 ///
 /// With `old`, whatever is unchanged is accepted, valid or not.
 pub fn check(node: &Node, value: &Value, old: Option<&Value>, prefix: &str, causes: &mut Vec<Cause>) {
-    Checking { prefix, causes }.node(node, value, old, &Path::ROOT);
+    Checking { prefix, causes, counting: false }.node(node, value, old, &Path::ROOT);
 }
 
 struct Checking<'a> {
     prefix: &'a str,
     causes: &'a mut Vec<Cause>,
+    /// Inside an alternative, where the number of passed checks matters.
+    counting: bool,
 }
 
 impl Checking<'_> {
     /// The number of checks passed, by which the best of several failed alternatives is chosen.
     fn node(&mut self, node: &Node, value: &Value, old: Option<&Value>, path: &Path<'_>) -> usize {
+        if !self.counting && old == Some(value) {
+            return 0;
+        }
         let before = self.causes.len();
         let mut passed = self.kind(node, value, path);
         if value.is_null() {
@@ -263,6 +268,7 @@ impl Checking<'_> {
     ) -> (usize, Outcome) {
         let mut valid = 0;
         let mut best: Option<Outcome> = None;
+        let counting = std::mem::replace(&mut self.counting, true);
         for schema in schemas {
             let before = self.causes.len();
             let passed = self.node(schema, value, old, path);
@@ -276,6 +282,7 @@ impl Checking<'_> {
                 best = Some(outcome);
             }
         }
+        self.counting = counting;
         (valid, best.unwrap_or(Outcome { passed: 0, causes: Vec::new() }))
     }
 

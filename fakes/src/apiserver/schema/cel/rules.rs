@@ -114,22 +114,26 @@ impl Rule {
     }
 }
 
-/// Appends what the rules at `root` and below say of `new`, given `old` on update.
-pub fn check(root: &Node, new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+/// Appends what the rules at `root` and below say of `new`, given `old` on update. `old_passed` tells that they accepted `old`: then they
+/// accept what is unchanged, unless they compare.
+pub fn check(root: &Node, new: &Value, old: Option<&Value>, old_passed: bool, causes: &mut Vec<Cause>) {
     let declared = Declared { node: root, resource: true };
     let correlated = old.map(|old| (new, old));
-    Running { causes }.walk(root, declared, new, old, correlated, &Path::ROOT);
+    Running { causes, old_passed }.walk(root, declared, new, old, correlated, false, &Path::ROOT);
 }
 
 struct Running<'a> {
     causes: &'a mut Vec<Cause>,
+    old_passed: bool,
 }
 
 /// A new value and the old one it corresponds to: of the value itself, or of the nearest value around it that has one.
 type Correlated<'a> = Option<(&'a Value, &'a Value)>;
 
 impl Running<'_> {
-    /// `rules` is the node whose rules run; it differs from the declaration only inside `allOf`.
+    /// `rules` is the node whose rules run; it differs from the declaration only inside `allOf`. `settled`: accepted as it is, but for
+    /// rules that compare.
+    #[expect(clippy::too_many_arguments, reason = "one step of a walk down five things at once")]
     fn walk(
         &mut self,
         rules: &Node,
@@ -137,16 +141,21 @@ impl Running<'_> {
         value: &Value,
         old: Option<&Value>,
         correlated: Correlated<'_>,
+        settled: bool,
         path: &Path<'_>,
     ) {
         if !rules.has_rules || value.is_null() {
             return;
         }
+        let settled = settled || self.old_passed && old == Some(value);
+        if settled && !rules.has_comparisons {
+            return;
+        }
         if !rules.rules.is_empty() {
-            self.run(rules, declared, value, old.filter(|old| !old.is_null()), correlated, path);
+            self.run(rules, declared, value, old.filter(|old| !old.is_null()), correlated, settled, path);
         }
         for nested in &rules.checks.all_of {
-            self.walk(nested, declared, value, old, correlated, path);
+            self.walk(nested, declared, value, old, correlated, settled, path);
         }
         let node = declared.node;
         match value {
@@ -156,9 +165,9 @@ impl Running<'_> {
                     let old = old.and_then(|old| old.get(key));
                     let correlated = old.map(|old| (value, old)).or(correlated);
                     if let (Some(rules), Some(part)) = (rules.properties.get(key), node.properties.get(key)) {
-                        self.walk(rules, Declared::part(part), value, old, correlated, &path.field(key));
+                        self.walk(rules, Declared::part(part), value, old, correlated, settled, &path.field(key));
                     } else if let (Some(rules), Some(part)) = (&rules.additional, &node.additional) {
-                        self.walk(rules, Declared::part(part), value, old, correlated, &path.key(key));
+                        self.walk(rules, Declared::part(part), value, old, correlated, settled, &path.key(key));
                     }
                 }
             }
@@ -167,13 +176,14 @@ impl Running<'_> {
                 for (index, value) in items.iter().enumerate() {
                     let old = old_item(node, value, old);
                     let correlated = old.map(|old| (value, old)).or(correlated);
-                    self.walk(rules, Declared::part(part), value, old, correlated, &path.index(index));
+                    self.walk(rules, Declared::part(part), value, old, correlated, settled, &path.index(index));
                 }
             }
             _ => {}
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one step of a walk down five things at once")]
     fn run(
         &mut self,
         rules: &Node,
@@ -181,6 +191,7 @@ impl Running<'_> {
         value: &Value,
         old: Option<&Value>,
         correlated: Correlated<'_>,
+        settled: bool,
         path: &Path<'_>,
     ) {
         let kind = Value::from(declared.node.kind.name());
@@ -197,7 +208,7 @@ impl Running<'_> {
                 }
             };
             let optional = rule.optional_old_self == Some(true);
-            if compiled.uses_old_self && old.is_none() && !optional {
+            if settled && !compiled.uses_old_self || compiled.uses_old_self && old.is_none() && !optional {
                 continue;
             }
             let result = variables(&current, previous.as_ref(), optional)
