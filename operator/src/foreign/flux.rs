@@ -4,8 +4,6 @@
 //! be computed from an older spec, `observedGeneration` moves for a suspended object too. [`classify`] believes success only
 //! with all the evidence of contract §6.4.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +11,12 @@ use super::{Condition, Truth, conditions, find, integer, string, text};
 use crate::api::Open;
 use crate::api::application_instance::SourceType;
 use crate::cluster_api::{Caps, Kind, Object};
+
+mod apply;
+mod source;
+
+pub use apply::{HelmReleaseApply, SourceApply, ValuesFrom};
+pub use source::{SourceState, source_state};
 
 /// Group of HelmRelease.
 pub const HELM_GROUP: &str = "helm.toolkit.fluxcd.io";
@@ -315,129 +319,6 @@ pub fn stuck_since<'a>(release: &'a HelmRelease, source: SourceType, version: &s
         && same_version(source, &newest.chart_version, version)
         && release.last_attempted_generation == Some(release.generation);
     there.then_some(ready.last_transition.as_deref()).flatten()
-}
-
-/// State of a chart source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceState {
-    /// There is no such object.
-    Absent,
-    /// Held back.
-    Suspended,
-    /// The wanted artifact is there.
-    Ready,
-    /// It is being fetched.
-    Fetching {
-        /// Quoted.
-        message: String,
-    },
-    /// It cannot be fetched.
-    Failing {
-        /// Since when, as written.
-        since: Option<String>,
-        /// Quoted.
-        message: String,
-    },
-}
-
-/// Downstream §3.3, for HelmRepository, OCIRepository and HelmChart alike.
-pub fn source_state(object: Option<&Object>) -> SourceState {
-    let Some(object) = object else { return SourceState::Absent };
-    if object.0.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
-        return SourceState::Suspended;
-    }
-    // A Helm repository of type oci has no reconciler: it never gets a status, and nobody waits for one.
-    if object.0.pointer("/spec/type").and_then(Value::as_str) == Some("oci") {
-        return SourceState::Ready;
-    }
-    let generation = object.generation();
-    let conditions = conditions(object);
-    let ready = find(&conditions, "Ready");
-    let bad = ["Stalled", "FetchFailed", "BuildFailed", "StorageOperationFailed"]
-        .iter()
-        .filter_map(|type_| find(&conditions, type_))
-        .find(|condition| {
-            condition.is(Truth::True)
-                && (condition.type_ != "Stalled" || condition.observed_generation == Some(generation))
-        });
-    if let Some(bad) = bad {
-        // Stalled says only that nothing more happens; Ready says why.
-        let cause = ready.filter(|ready| ready.is(Truth::False)).unwrap_or(bad);
-        return SourceState::Failing {
-            since: bad.last_transition.clone(),
-            message: text::quote(&cause.reason, &cause.message),
-        };
-    }
-    let there = ready.is_some_and(|ready| ready.is(Truth::True) && ready.observed_generation == Some(generation))
-        && object.0.pointer("/status/artifact").is_some_and(Value::is_object);
-    if there {
-        return SourceState::Ready;
-    }
-    let progress = ready.filter(|ready| !ready.is(Truth::True)).or(find(&conditions, "Reconciling"));
-    SourceState::Fetching {
-        message: progress.map(|found| text::quote(&found.reason, &found.message)).unwrap_or_default(),
-    }
-}
-
-/// `HelmRelease.spec` as we write it: only what we own.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the fields are Flux's, described in contract §6.2")]
-pub struct HelmReleaseApply {
-    pub interval: String,
-    pub timeout: String,
-    pub release_name: String,
-    pub target_namespace: String,
-    pub storage_namespace: String,
-    pub max_history: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chart: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chart_ref: Option<Value>,
-    pub install: Value,
-    pub upgrade: Value,
-    pub rollback: Value,
-    pub uninstall: Value,
-    pub drift_detection: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_account_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub values: Option<Value>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub values_from: Vec<ValuesFrom>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-}
-
-/// One entry of `valuesFrom`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ValuesFrom {
-    /// Secret or ConfigMap.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// Its key.
-    pub values_key: String,
-}
-
-/// `HelmRepository.spec` or `OCIRepository.spec` as we write it.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceApply {
-    /// How often the source is looked at.
-    pub interval: String,
-    /// Where it is.
-    pub url: String,
-    /// OCI only: the tag.
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub reference: Option<BTreeMap<&'static str, String>>,
-    /// OCI only: which layer is the chart.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub layer_selector: Option<BTreeMap<&'static str, &'static str>>,
-    /// Credentials.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<BTreeMap<&'static str, String>>,
 }
 
 #[cfg(test)]
