@@ -108,7 +108,7 @@ fn kube_is_named_only_behind_the_seam() {
         "kube's client lives in the adapter",
     );
     // A store's writer is fed watcher events, so the type is named there too; the function is not.
-    let watcher = ["operator/src/cluster_api/kube/", "operator/src/runtime/controllers.rs"];
+    let watcher = ["operator/src/cluster_api/kube/", "operator/src/runtime/controllers"];
     only_in("operator/src", &["runtime::watcher"], &watcher, "the watcher lives in the adapter");
     only_in(
         "operator/src",

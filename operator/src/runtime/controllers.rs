@@ -7,21 +7,15 @@
 //! key start at least [`PACE`] apart, so that a burst of changes is one pass, and a writer that never stops cannot
 //! postpone it: kube's debounce would wait for silence.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DynamicResourceScope;
+use futures::StreamExt;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::store::{Store, Writer};
-use kube::runtime::watcher::{self, Event};
-use serde::Deserialize;
-use serde_json::Value;
+use kube::runtime::reflector::store::Writer;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -29,9 +23,17 @@ use tracing::Instrument;
 
 use super::health::Health;
 use super::retry;
-use crate::api::annotation;
-use crate::cluster_api::{Change, ClusterApi, Detail, Key, Kind, Manager, Object, Scope};
+use crate::cluster_api::{ClusterApi, Key};
 use crate::reconcile::act::Failure;
+
+mod stub;
+mod trigger;
+
+use stub::Name;
+#[cfg(test)]
+pub(crate) use stub::insert_for_test;
+pub use stub::{Own, Stub, Stubs, Wake, store};
+use trigger::trigger;
 
 /// A whole pass ends after this long (design §7).
 pub const PASS: Duration = Duration::from_secs(60);
@@ -42,124 +44,6 @@ pub const SETTLE: Duration = Duration::from_millis(500);
 /// A pass that asks to be woken is woken at the earliest after this long: at most twelve passes per minute without an
 /// event (contract §29.52).
 pub const SHORTEST_WAKE: Duration = Duration::from_secs(5);
-
-/// Which of our own kinds a loop is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Own {
-    /// ApplicationInstance.
-    ApplicationInstance,
-}
-
-impl Own {
-    /// The kind.
-    pub fn kind(self) -> Kind {
-        match self {
-            Own::ApplicationInstance => Kind::namespaced(
-                crate::api::APPS_GROUP,
-                crate::api::VERSION,
-                "ApplicationInstance",
-                "applicationinstances",
-            ),
-        }
-    }
-
-    /// The controller's name in logs and metrics.
-    pub fn controller(self) -> &'static str {
-        match self {
-            Own::ApplicationInstance => "applicationinstance",
-        }
-    }
-}
-
-/// Namespace and name.
-type Name = (String, String);
-
-/// What the store keeps of an object: enough to be found and to be woken.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Stub {
-    metadata: ObjectMeta,
-    /// The object itself is gone; only what it left behind is looked at.
-    #[serde(skip)]
-    gone: bool,
-}
-
-impl Stub {
-    fn of(object: &Object) -> Self {
-        // Only what somebody maps by: the owner of an external release is found by its annotation.
-        let annotations = object
-            .annotation(annotation::HELMRELEASE_AUTHORITY)
-            .map(|value| BTreeMap::from([(annotation::HELMRELEASE_AUTHORITY.to_string(), value.to_string())]));
-        Self {
-            metadata: ObjectMeta {
-                name: Some(object.name().into()),
-                namespace: object.namespace().map(String::from),
-                uid: object.uid().map(|uid| uid.0),
-                annotations,
-                ..ObjectMeta::default()
-            },
-            gone: false,
-        }
-    }
-
-    /// A stub of an object that does not exist.
-    fn gone(namespace: &str, name: &str) -> Self {
-        let metadata =
-            ObjectMeta { name: Some(name.into()), namespace: Some(namespace.into()), ..ObjectMeta::default() };
-        Self { metadata, gone: true }
-    }
-
-    fn name(&self) -> Name {
-        (self.metadata.namespace.clone().unwrap_or_default(), self.metadata.name.clone().unwrap_or_default())
-    }
-
-    /// Whether a HelmRelease of the same namespace without our label may belong to this instance.
-    pub fn observes_external_release(&self) -> bool {
-        self.metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(annotation::HELMRELEASE_AUTHORITY))
-            .is_some_and(|value| value == "external")
-    }
-}
-
-impl kube::Resource for Stub {
-    type DynamicType = Own;
-    type Scope = DynamicResourceScope;
-
-    fn kind(own: &Own) -> Cow<'_, str> {
-        own.kind().kind.into()
-    }
-
-    fn group(own: &Own) -> Cow<'_, str> {
-        own.kind().group.into()
-    }
-
-    fn version(own: &Own) -> Cow<'_, str> {
-        own.kind().version.into()
-    }
-
-    fn plural(own: &Own) -> Cow<'_, str> {
-        own.kind().plural.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-/// A wish to look at an object, from something that is not the object. The object need not exist: what it left behind
-/// may want looking at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wake {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
 
 /// One pass over one key: observe, decide, act. `Ok` says when to look again although nothing changed.
 pub trait Pass: Send + Sync + 'static {
@@ -302,204 +186,13 @@ fn reconcile_id(key: &Key, number: u64) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The main watch and the wakes as a store writer and a trigger.
-fn trigger<A: ClusterApi>(
-    api: &A,
-    own: Own,
-    store: Writer<Stub>,
-    wakes: mpsc::UnboundedReceiver<Wake>,
-    memory: Arc<Mutex<BTreeMap<Name, Memory>>>,
-    health: Health,
-) -> impl Stream<Item = Result<Stub, watcher::Error>> + Send + 'static {
-    let changes = api.watch(&own.kind(), &Scope::all(), Detail::Metadata).map(Input::Change);
-    let wakes = stream::unfold(wakes, |mut wakes| async move { Some((Input::Wake(wakes.recv().await?), wakes)) });
-    let mut state = Trigger::new(own, store, memory, health);
-    stream::select(changes, wakes).flat_map(move |input| {
-        let woken = match input {
-            Input::Change(change) => state.on(change),
-            Input::Wake(wake) => state.wake(wake),
-        };
-        stream::iter(woken.into_iter().map(Ok))
-    })
-}
-
-enum Input {
-    Change(Change),
-    Wake(Wake),
-}
-
-/// Objects that are gone and still looked at, at most; the oldest are forgotten first.
-const GONE: usize = 256;
-
-struct Trigger {
-    own: Own,
-    store: Writer<Stub>,
-    memory: Arc<Mutex<BTreeMap<Name, Memory>>>,
-    health: Health,
-    /// Fingerprints of what was last woken for.
-    known: BTreeMap<Name, [u8; 8]>,
-    /// While a list arrives: what it holds, and what to wake once the store holds it too.
-    listed: Option<Listing>,
-    /// Wakes that came before the first complete list.
-    early: Option<BTreeSet<Name>>,
-    /// Objects that are gone, in the store only so that a pass can look at what they left behind.
-    gone: VecDeque<Name>,
-}
-
-/// A list that arrives.
-#[derive(Default)]
-struct Listing {
-    names: BTreeSet<Name>,
-    wakes: Vec<Stub>,
-}
-
-impl Trigger {
-    fn new(own: Own, store: Writer<Stub>, memory: Arc<Mutex<BTreeMap<Name, Memory>>>, health: Health) -> Self {
-        let (known, early) = (BTreeMap::new(), Some(BTreeSet::new()));
-        Self { own, store, memory, health, known, listed: None, early, gone: VecDeque::new() }
-    }
-
-    fn wake(&mut self, Wake { namespace, name }: Wake) -> Vec<Stub> {
-        let name = (namespace, name);
-        if let Some(early) = &mut self.early {
-            early.insert(name);
-            return Vec::new();
-        }
-        vec![if self.known.contains_key(&name) { self.stub(&name) } else { self.vanished(name) }]
-    }
-
-    fn stub(&self, (namespace, name): &Name) -> Stub {
-        // Only its name matters: the store holds the object.
-        Stub { gone: false, ..Stub::gone(namespace, name) }
-    }
-
-    fn vanished(&mut self, name: Name) -> Stub {
-        let stub = Stub::gone(&name.0, &name.1);
-        if !self.gone.contains(&name) {
-            if self.gone.len() >= GONE
-                && let Some((namespace, name)) = self.gone.pop_front()
-            {
-                self.store.apply_watcher_event(&Event::Delete(Stub::gone(&namespace, &name)));
-            }
-            self.gone.push_back(name);
-        }
-        self.store.apply_watcher_event(&Event::Apply(stub.clone()));
-        stub
-    }
-
-    fn on(&mut self, change: Change) -> Vec<Stub> {
-        match change {
-            Change::Reset => {
-                self.store.apply_watcher_event(&Event::Init);
-                self.listed = Some(Listing::default());
-                Vec::new()
-            }
-            Change::Listed(object) => {
-                let stub = Stub::of(&object);
-                self.store.apply_watcher_event(&Event::InitApply(stub.clone()));
-                let news = self.news(&object);
-                if let Some(listing) = &mut self.listed {
-                    listing.names.insert(name(&object));
-                    if news {
-                        listing.wakes.push(stub);
-                    }
-                }
-                Vec::new()
-            }
-            Change::Synced => {
-                let Some(Listing { names, mut wakes }) = self.listed.take() else { return Vec::new() };
-                self.gone.retain(|name| !names.contains(name));
-                // What vanished while nobody watched is looked at once more, like what was seen to go.
-                let vanished: Vec<_> = self.known.keys().filter(|name| !names.contains(*name)).cloned().collect();
-                self.known.retain(|name, _| names.contains(name));
-                self.memory.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
-                for (namespace, name) in &self.gone {
-                    self.store.apply_watcher_event(&Event::InitApply(Stub::gone(namespace, name)));
-                }
-                self.store.apply_watcher_event(&Event::InitDone);
-                self.health.synced(self.own.controller());
-                let early = self.early.take().unwrap_or_default();
-                let early = early.into_iter().filter(|name| !names.contains(name));
-                for name in early.chain(vanished).collect::<Vec<_>>() {
-                    wakes.push(self.vanished(name));
-                }
-                wakes
-            }
-            Change::Applied(object) => {
-                let stub = Stub::of(&object);
-                self.gone.retain(|gone| *gone != name(&object));
-                self.store.apply_watcher_event(&Event::Apply(stub.clone()));
-                if self.news(&object) { vec![stub] } else { Vec::new() }
-            }
-            Change::Deleted(object) => {
-                self.known.remove(&name(&object));
-                self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&name(&object));
-                vec![self.vanished(name(&object))]
-            }
-            Change::Interrupted(error) => {
-                self.health.interrupted(self.own.controller(), &error);
-                Vec::new()
-            }
-        }
-    }
-
-    fn news(&mut self, object: &Object) -> bool {
-        let fingerprint = fingerprint(object);
-        self.known.insert(name(object), fingerprint) != Some(fingerprint)
-    }
-}
-
-fn name(object: &Object) -> Name {
-    (object.namespace().unwrap_or_default().into(), object.name().into())
-}
-
-/// Everything in the metadata that says somebody else changed something: all of it except the version and our own
-/// status writes.
-fn fingerprint(object: &Object) -> [u8; 8] {
-    let mut metadata = object.0.get("metadata").cloned().unwrap_or(Value::Null);
-    if let Some(map) = metadata.as_object_mut() {
-        map.remove("resourceVersion");
-        if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
-            entries.retain(|entry| {
-                entry.get("manager").and_then(Value::as_str) != Some(Manager::Operator.name())
-                    || entry.get("subresource").and_then(Value::as_str) != Some("status")
-            });
-        }
-    }
-    let digest = Sha256::digest(metadata.to_string().as_bytes());
-    let mut short = [0; 8];
-    short.copy_from_slice(&digest[..8]);
-    short
-}
-
-/// The objects a loop knows, for those who wake it.
-#[derive(Clone)]
-pub struct Stubs(Store<Stub>);
-
-impl Stubs {
-    /// Namespace and name of those that `which` selects, in order: the store iterates in hash order.
-    pub fn select(&self, which: impl Fn(&Stub) -> bool) -> BTreeSet<Name> {
-        self.0.state().iter().filter(|stub| !stub.gone && which(stub)).map(|stub| stub.name()).collect()
-    }
-}
-
-/// The store of stubs of `own`, empty.
-pub fn store(own: Own) -> (Stubs, Writer<Stub>) {
-    let writer = Writer::new(own);
-    (Stubs(writer.as_reader()), writer)
-}
-
-/// Fills a store as a complete list would.
-#[cfg(test)]
-pub(crate) fn insert_for_test(writer: &mut Writer<Stub>, object: &Object) {
-    writer.apply_watcher_event(&Event::Apply(Stub::of(object)));
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::trigger::{GONE, Trigger, fingerprint};
     use super::*;
+    use crate::cluster_api::{Change, Object};
 
     fn object(change: impl FnOnce(&mut Value)) -> Object {
         let mut value = json!({"metadata": {
