@@ -12,11 +12,13 @@ pub mod builtin;
 pub mod client;
 #[cfg(test)]
 mod conf;
+mod config;
 pub mod controllers;
 pub mod crd;
 pub mod decode;
 pub mod delete;
 mod discovery;
+pub mod entropy;
 pub mod errors;
 pub mod feed;
 pub mod gc;

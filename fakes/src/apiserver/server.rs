@@ -1,4 +1,4 @@
-//! The server: configuration, state, and the way of a request through it.
+//! The server: state, and the way of a request through it.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::builtin;
 use super::client::Client;
+use super::entropy::Entropy;
 use super::errors::{Outcome, Status};
 use super::limits::{InFlight, Starting};
-use super::rbac::{self, Token, User};
+use super::rbac::{self, User};
 use super::reply::{Body, Payload, Reply, refusal};
 use super::request::{Query, Request};
 use super::resource::{Resource, Resources};
@@ -21,77 +22,12 @@ use super::store::{Content, Event, Key, Store};
 use super::table::Form;
 use super::{list, meta, routes};
 
+pub use super::config::{Authorization, Clock, Config, Controllers};
+
 /// Largest request body (J4).
 const BODY_BYTES: usize = 3 * 1024 * 1024;
 /// How long a read waits for a resourceVersion of the future (I8).
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
-
-/// Where the server takes the time of day from.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// A clock that calls `now`.
-    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Clock {
-        Clock(Arc::new(now))
-    }
-
-    /// The time of day.
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-/// Who decides what a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authorization {
-    /// Everyone may do everything.
-    AlwaysAllow,
-    /// Roles and bindings decide.
-    Rbac,
-}
-
-/// Which controllers [`Server::run_controllers`] runs (E9). The life cycle of definitions always runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Controllers {
-    /// Garbage collector.
-    pub garbage_collector: bool,
-    /// Namespace life cycle.
-    pub namespaces: bool,
-    /// ServiceAccount `default` and ConfigMap `kube-root-ca.crt` in every namespace.
-    pub namespace_contents: bool,
-}
-
-/// Configuration of a server.
-#[derive(Clone)]
-pub struct Config {
-    /// The time of day.
-    pub clock: Clock,
-    /// Seed of uids, generated names and default watch timeouts.
-    pub seed: u64,
-    /// Authorization mode.
-    pub authorization: Authorization,
-    /// Controllers to run.
-    pub controllers: Controllers,
-    /// Requests that may be on their way at once; `None` for any number (L1).
-    pub max_in_flight: Option<usize>,
-    /// Static bearer tokens (K1).
-    pub tokens: Vec<Token>,
-}
-
-impl Config {
-    /// Everything allowed, every controller on.
-    pub fn new(clock: Clock, seed: u64) -> Config {
-        Config {
-            clock,
-            seed,
-            authorization: Authorization::AlwaysAllow,
-            controllers: Controllers { garbage_collector: true, namespaces: true, namespace_contents: true },
-            max_in_flight: None,
-            tokens: rbac::default_tokens(),
-        }
-    }
-}
 
 /// One committed change, as told to [`Server::on_commit`].
 #[derive(Clone, Debug)]
@@ -150,7 +86,7 @@ impl Server {
         let state = State {
             store: Store::default(),
             resources,
-            entropy: Entropy { seed: config.seed, uids: 0, audits: 0, suffixes: 0, others: 0 },
+            entropy: Entropy::new(config.seed),
             starting: Starting::default(),
             hooks: Vec::new(),
             revisions: tokio::sync::watch::Sender::new(0),
@@ -381,69 +317,4 @@ impl State {
         }
         event
     }
-}
-
-/// Everything random, from the seed: one stream per purpose, so that one draw more does not change the others.
-pub struct Entropy {
-    seed: u64,
-    uids: u64,
-    audits: u64,
-    suffixes: u64,
-    others: u64,
-}
-
-/// Letters of generated names: no vowels, nothing that looks like another (J1).
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-
-impl Entropy {
-    /// The next uid, version 4 in form.
-    pub fn uid(&mut self) -> String {
-        self.uids += 1;
-        uuid(self.seed ^ 0x5569_6473, self.uids)
-    }
-
-    /// The next `Audit-Id` of an answer (M5).
-    pub fn audit_id(&mut self) -> String {
-        self.audits += 1;
-        uuid(self.seed ^ 0x4175_6469, self.audits)
-    }
-
-    /// The next five-letter suffix of a generated name.
-    pub fn suffix(&mut self) -> String {
-        self.suffixes += 1;
-        let mut bits = mix(self.seed ^ 0x6e61_6d65, self.suffixes);
-        let letters = (0..5).map(|_| {
-            let letter = ALPHABET[(bits % ALPHABET.len() as u64) as usize];
-            bits /= ALPHABET.len() as u64;
-            char::from(letter)
-        });
-        letters.collect()
-    }
-
-    /// A number below `bound` for everything else, such as a default watch timeout.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.others += 1;
-        mix(self.seed ^ 0x6f74_6865, self.others) % bound
-    }
-}
-
-fn uuid(stream: u64, draw: u64) -> String {
-    let high = mix(stream, draw * 2);
-    let low = mix(stream, draw * 2 + 1);
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xfff,
-        0x8000 | (low >> 48) & 0x3fff,
-        low & 0xffff_ffff_ffff
-    )
-}
-
-/// SplitMix64 of the n-th draw of a stream.
-fn mix(stream: u64, draw: u64) -> u64 {
-    let mut z = stream.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

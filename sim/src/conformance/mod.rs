@@ -11,8 +11,12 @@ mod compare;
 mod corpus;
 mod normal;
 mod play;
+mod send;
 mod slim;
+mod stream;
 mod symbols;
+mod texts;
+mod wait;
 
 use std::io::Write;
 use std::path::Path;
