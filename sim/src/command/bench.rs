@@ -302,7 +302,7 @@ impl Drop for Ended {
 }
 
 /// How long the operator may take until every instance has its release, and how long it is watched after that.
-const RENDERED: Duration = Duration::from_secs(240);
+const RENDERED: Duration = Duration::from_secs(600);
 const AFTERWARDS: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(500);
 
