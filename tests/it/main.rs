@@ -1,4 +1,6 @@
 //! Integration tests: whatever needs more than one member of the workspace.
+#![allow(unreachable_pub, reason = "one binary: `pub` says that another file uses it")]
+#![allow(clippy::panic, clippy::print_stdout, reason = "tests fail by panic and say in one line what they skipped")]
 
 mod adapter;
 mod bad_input;

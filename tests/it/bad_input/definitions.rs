@@ -45,7 +45,7 @@ async fn without_an_api_of_flux_it_says_so_and_goes_on_when_it_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_definition_that_is_not_served_for_a_while_changes_nothing_but_a_condition() {
-    let mut run = Run::new(Stage::start(Settings::default()).await);
+    let run = Run::new(Stage::start(Settings::default()).await);
     run.neighbour("files", 60).await;
     let before = run.stage.release().await;
     let mut definition = run.stage.get(RELEASE_DEFINITION).await;
@@ -72,7 +72,7 @@ async fn a_definition_that_is_not_served_for_a_while_changes_nothing_but_a_condi
 
 #[tokio::test(start_paused = true)]
 async fn after_a_definition_was_made_anew_the_release_is_too_and_not_before() {
-    let mut run = Run::new(Stage::start(Settings::default()).await);
+    let run = Run::new(Stage::start(Settings::default()).await);
     run.neighbour("files", 60).await;
     let wish = run.stage.instance("files").await["spec"].clone();
     let definition = run.stage.get(RELEASE_DEFINITION).await;

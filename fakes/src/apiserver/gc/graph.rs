@@ -174,7 +174,7 @@ impl Graph {
                 let namespaced = !identity.namespace.is_empty();
                 let elsewhere = identity.namespace != namespace;
                 doubtful =
-                    (namespaced && elsewhere) || !owner.names(identity) || (!namespaced && elsewhere && !observed);
+                    !owner.names(identity) || (elsewhere && (namespaced || !observed));
                 if namespaced && elsewhere && observed {
                     self.report_namespace(uid, &owner.uid);
                 }

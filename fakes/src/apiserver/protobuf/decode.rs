@@ -13,7 +13,7 @@ pub(super) fn message(message: &Message, input: &[u8], object: &mut Map<String, 
         let Some(field) = message.0.iter().find(|field| u64::from(field.0) == number) else { continue };
         let (json, shape) = (field.1, &field.2);
         match (shape, raw) {
-            (Shape::Text, Raw::Bytes(bytes)) if bytes.is_empty() => {}
+            (Shape::Text, Raw::Bytes([])) => {}
             (Shape::Text | Shape::OptionalText, Raw::Bytes(bytes)) => set(object, json, wire::text(bytes)?.into()),
             (Shape::Number, Raw::Varint(0)) | (Shape::Flag, Raw::Varint(0)) => {}
             (Shape::Number | Shape::OptionalNumber, Raw::Varint(value)) => {

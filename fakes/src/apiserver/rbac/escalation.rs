@@ -129,7 +129,7 @@ fn covers(held: &Rule, wanted: &Rule) -> bool {
         && (held.names.is_empty()
             || !wanted.names.is_empty() && wanted.names.iter().all(|name| held.names.contains(name)))
         && (wanted.paths.is_empty() == wanted.resources.is_empty()
-            || !wanted.paths.is_empty() == held.resources.is_empty()
+            || wanted.paths.is_empty() != held.resources.is_empty()
             || wanted.paths.is_empty())
 }
 
