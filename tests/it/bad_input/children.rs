@@ -172,7 +172,7 @@ async fn lies_in_our_own_status_are_taken_back() {
 
 #[tokio::test(start_paused = true)]
 async fn what_others_do_to_children_is_reported_and_left_alone() {
-    let run = Run::new(Stage::start(Settings::default()).await);
+    let mut run = Run::new(Stage::start(Settings::default()).await);
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "values"}, "data": {"k": "YTogMQ=="}});
     run.stage.cluster.create(SECRETS, &secret).await;

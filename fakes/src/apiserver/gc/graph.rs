@@ -173,8 +173,7 @@ impl Graph {
                 let (identity, observed) = (&node.identity, node.observed);
                 let namespaced = !identity.namespace.is_empty();
                 let elsewhere = identity.namespace != namespace;
-                doubtful =
-                    !owner.names(identity) || (elsewhere && (namespaced || !observed));
+                doubtful = !owner.names(identity) || (elsewhere && (namespaced || !observed));
                 if namespaced && elsewhere && observed {
                     self.report_namespace(uid, &owner.uid);
                 }
