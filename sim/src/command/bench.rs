@@ -356,11 +356,11 @@ fn server_of(kubeconfig: &str) -> Option<String> {
     Some(kubeconfig.split_once("server: http://")?.1.lines().next()?.to_owned())
 }
 
-/// How many releases there are: a list of one says how many more follow.
+/// How many releases there are: a list of one says how many more follow. HTTP/1.0, because its answers are not chunked.
 fn releases(address: &str) -> Option<u64> {
     let mut stream = std::net::TcpStream::connect(address).ok()?;
     let path = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/org-a/helmreleases?limit=1";
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: bench\r\nconnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\nuser-agent: bench\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let list: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
