@@ -45,8 +45,8 @@ fn every_scenario_ends_as_it_should_and_its_faults_strike() {
 
 #[test]
 fn a_run_is_a_function_of_its_case() {
-    // The window spans the five minutes after which all instances are looked at again at once: there the order is open.
-    let run = |case: &Case| Simulation::new(case.clone()).window(Duration::from_secs(400)).run();
+    // The window spans the ten minutes after which discovery wakes all instances at once: there the order is open.
+    let run = |case: &Case| Simulation::new(case.clone()).window(Duration::from_secs(700)).run();
     let all = scenarios();
     for (name, case) in all.iter().filter(|(name, _)| name == "crash-in-upgrade" || name == "several") {
         assert_eq!(difference(&run(case).lines, &run(case).lines), None, "{name}");
