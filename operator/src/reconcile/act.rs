@@ -37,7 +37,8 @@ pub async fn act<A: ClusterApi>(api: &A, permits: &Permits, plan: &Plan) -> Resu
     for effect in &plan.effects {
         let permit = permits.permit()?;
         match perform(api, permit, effect).await {
-            Ok(()) => tracing::debug!(effect = %describe(effect), "done"),
+            // External writes are told at info (contract §23.2): what was written, and the decision behind it.
+            Ok(()) => tracing::info!(effect = %describe(effect), why = %plan.why, "written"),
             Err(error) if matches!(effect, Effect::Emit(_)) => {
                 tracing::debug!(effect = %describe(effect), %error, "event not written");
             }
