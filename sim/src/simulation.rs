@@ -130,6 +130,8 @@ pub struct Report {
     /// The operator's requests in order, for the enumeration of crash points.
     #[serde(skip)]
     pub calls: Vec<String>,
+    /// How many of them came before the faults were lifted: only those can be struck.
+    pub disturbed_calls: usize,
 }
 
 impl Simulation {
@@ -187,6 +189,7 @@ impl Simulation {
         report.writes = tally.writes;
         report.quiet_writes = tally.quiet_writes;
         report.calls = tally.calls;
+        report.disturbed_calls = tally.disturbed_calls;
         report.draws = entropy::draws();
         report
     }
@@ -208,6 +211,7 @@ impl Report {
             end: BTreeMap::new(),
             lines: Vec::new(),
             calls: Vec::new(),
+            disturbed_calls: 0,
         }
     }
 }
@@ -295,12 +299,18 @@ struct Tally {
     writes: u64,
     quiet_writes: u64,
     calls: Vec<String>,
+    disturbed_calls: usize,
 }
 
 impl Tally {
     fn add(&mut self, record: &Record) {
         match &record.event {
-            Event::Phase(phase) => self.quiet = *phase == Phase::Quiet,
+            Event::Phase(phase) => {
+                self.quiet = *phase == Phase::Quiet;
+                if *phase == Phase::Healed {
+                    self.disturbed_calls = self.calls.len();
+                }
+            }
             Event::Request { call, .. } if is_operator(&record.actor) => {
                 let writes = u64::from(call.writes() && call.resource != "leases.coordination.k8s.io");
                 self.requests += 1;

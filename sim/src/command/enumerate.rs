@@ -1,8 +1,9 @@
 //! `sim enumerate`: the operator loses power before, during and after every single request of a story, and each time the
 //! end is the same.
 //!
-//! The points are taken from a reference run without faults: every request of the first incarnation, at each of the three
-//! moments (not yet handled; handled but unanswered; answered). All of them are run, none is sampled.
+//! The points are taken from a reference run in which nothing strikes: every request of the first incarnation until half a
+//! minute after the story's end, at each of the three moments (not yet handled; handled but unanswered; answered). All of
+//! them are run, none is sampled.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -14,7 +15,7 @@ use serde::Serialize;
 use super::Exit;
 use super::run::load;
 use super::screen::{Screen, Tint};
-use crate::case::Case;
+use crate::case::{Case, Step};
 use crate::simulation::{Report, Simulation, Verdict};
 use crate::trace::Detail;
 
@@ -51,6 +52,9 @@ struct Summary<'a> {
 /// Nothing more may happen for this long after each crash: enough to see a late write, short enough for hundreds of runs.
 const WINDOW: Duration = Duration::from_secs(120);
 
+/// Simulated seconds that each story is prolonged by.
+const TAIL: u64 = 30;
+
 /// Runs every point of every story.
 pub fn enumerate(screen: Screen, args: &EnumerateArgs) -> Exit {
     let mut exit = Exit::Clean;
@@ -71,13 +75,20 @@ pub fn enumerate(screen: Screen, args: &EnumerateArgs) -> Exit {
 }
 
 fn story(screen: Screen, name: &str, case: &Case, args: &EnumerateArgs) -> Exit {
-    let reference = run_one(case.clone());
+    let mut case = case.clone();
+    // What the operator does after the story's last wait came true is struck too.
+    case.workload.push(Step::Pass { seconds: TAIL });
+    let case = &case;
+    let mut quiet = case.clone();
+    // A rule that never strikes: the faults phase then lasts as long as in the runs that are compared with this one.
+    quiet.faults.push(crash(u64::MAX, At::Before));
+    let reference = run_one(quiet);
     if !reference.verdict.is_clean() {
         screen.complain(&format!("{name}: the run without a crash fails already: {}", reference.verdict));
         return Exit::Violation;
     }
     let points: Vec<Case> = points(case, &reference, args.seeds).into_iter().step_by(args.every.max(1)).collect();
-    let total = 3 * reference.calls.len() * usize::try_from(args.seeds).unwrap_or(1);
+    let total = 3 * reference.disturbed_calls * usize::try_from(args.seeds).unwrap_or(1);
     let bar = screen.progress(points.len() as u64, "crash points");
     let mut failures: BTreeMap<String, (Case, String)> = BTreeMap::new();
     let (mut same, mut inert) = (0, 0);
@@ -100,7 +111,7 @@ fn story(screen: Screen, name: &str, case: &Case, args: &EnumerateArgs) -> Exit 
     bar.finish_and_clear();
     let summary = Summary {
         scenario: name,
-        requests: reference.calls.len(),
+        requests: reference.disturbed_calls,
         points: total,
         run,
         same_end: same,
@@ -139,25 +150,28 @@ fn run_one(case: Case) -> Report {
 fn points(case: &Case, reference: &Report, seeds: u64) -> Vec<Case> {
     let mut points = Vec::new();
     for seed in 0..seeds {
-        for nth in 1..=reference.calls.len() as u64 {
+        for nth in 1..=reference.disturbed_calls as u64 {
             for at in [At::Before, At::After, At::Reply] {
-                let id = if at == At::Before { "F1" } else { "F2" };
                 let mut case = case.clone();
                 case.entropy += seed;
                 case.title = format!("{}: crash {at:?} request {nth}", case.title);
-                case.faults.push(Rule {
-                    id: id.into(),
-                    actor: "operator-0.1".into(),
-                    pattern: Pattern::default(),
-                    nth,
-                    at,
-                    strike: Strike::Crash,
-                });
+                case.faults.push(crash(nth, at));
                 points.push(case);
             }
         }
     }
     points
+}
+
+fn crash(nth: u64, at: At) -> Rule {
+    Rule {
+        id: if at == At::Before { "F1" } else { "F2" }.into(),
+        actor: "operator-0.1".into(),
+        pattern: Pattern::default(),
+        nth,
+        at,
+        strike: Strike::Crash,
+    }
 }
 
 /// Why a run with a crash is not as good as the one without.
