@@ -18,15 +18,14 @@ use super::controllers::{Stub, Stubs, Wake};
 use super::health::Health;
 use super::settings::Forget;
 use crate::api::{self, label};
-use crate::cluster_api::{Caps, Change, ClusterApi, Detail, Kind, Object, Scope};
+use crate::cluster_api::{Caps, Change, ClusterApi, Detail, Kind, Scope};
 
-/// Children of an ApplicationInstance: group, kind, plural, the versions we would use (best first).
-const CHILDREN: [(&str, &str, &str, &[&str]); 4] = [
-    ("helm.toolkit.fluxcd.io", "HelmRelease", "helmreleases", &["v2", "v2beta2"]),
-    ("source.toolkit.fluxcd.io", "HelmRepository", "helmrepositories", &["v1", "v1beta2"]),
-    ("source.toolkit.fluxcd.io", "OCIRepository", "ocirepositories", &["v1", "v1beta2"]),
-    ("coordination.k8s.io", "Lease", "leases", &["v1"]),
-];
+use children::{CHILDREN, Known};
+
+mod children;
+mod gate;
+#[cfg(test)]
+mod tests;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
@@ -45,20 +44,6 @@ impl fmt::Display for Source {
             Source::Children(kind, namespace) => write!(f, "{} in {namespace}", kind.plural),
         }
     }
-}
-
-/// What is known of a child.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Child {
-    version: String,
-    owner: Option<String>,
-}
-
-#[derive(Default)]
-struct Known {
-    children: BTreeMap<String, Child>,
-    /// Names seen in the list that is arriving.
-    listed: Option<BTreeSet<String>>,
 }
 
 /// See the module.
@@ -196,50 +181,6 @@ impl<A: ClusterApi> Watches<A> {
         }
     }
 
-    fn namespace(&mut self, change: Change) {
-        let source = Source::Namespaces.to_string();
-        let open = |object: &Object| object.0.pointer("/metadata/labels").is_some_and(api::gated);
-        match change {
-            Change::Reset => self.listed = Some(BTreeSet::new()),
-            Change::Listed(object) => {
-                if open(&object)
-                    && let Some(listed) = &mut self.listed
-                {
-                    listed.insert(object.name().into());
-                }
-            }
-            Change::Synced => {
-                self.health.synced(&source);
-                if let Some(listed) = self.listed.take() {
-                    self.gate(listed);
-                }
-            }
-            Change::Applied(object) => {
-                let mut gated = self.gated.clone();
-                let name = object.name().to_string();
-                let _ = if open(&object) { gated.insert(name) } else { gated.remove(&name) };
-                self.gate(gated);
-            }
-            Change::Deleted(object) => {
-                let mut gated = self.gated.clone();
-                gated.remove(object.name());
-                self.gate(gated);
-            }
-            Change::Interrupted(error) => self.health.interrupted(&source, &error),
-        }
-    }
-
-    fn gate(&mut self, gated: BTreeSet<String>) {
-        if gated == self.gated {
-            return;
-        }
-        let changed: BTreeSet<String> = gated.symmetric_difference(&self.gated).cloned().collect();
-        tracing::info!(namespaces = gated.len(), "the set of gated namespaces changed");
-        self.gated = gated;
-        self.follow();
-        self.wake_all(|namespace| changed.contains(namespace));
-    }
-
     fn definition(&mut self, change: Change) {
         let source = Source::Definitions.to_string();
         match change {
@@ -281,52 +222,6 @@ impl<A: ClusterApi> Watches<A> {
         }
     }
 
-    fn child(&mut self, kind: Kind, namespace: String, change: Change) {
-        let source = Source::Children(kind.clone(), namespace.clone()).to_string();
-        let external = kind.kind == "HelmRelease";
-        let known = self.known.entry((kind, namespace.clone())).or_default();
-        let mut owners: BTreeSet<Option<String>> = BTreeSet::new();
-        match change {
-            Change::Reset => known.listed = Some(BTreeSet::new()),
-            Change::Listed(object) => {
-                let name = object.name().to_string();
-                if let Some(listed) = &mut known.listed {
-                    listed.insert(name.clone());
-                }
-                let child = Child::of(&object);
-                if known.children.get(&name) != Some(&child) {
-                    owners.insert(child.owner.clone());
-                    owners.extend(known.children.insert(name, child).map(|before| before.owner));
-                }
-            }
-            Change::Synced => {
-                self.health.synced(&source);
-                if let Some(listed) = known.listed.take() {
-                    let gone: Vec<String> =
-                        known.children.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                    owners.extend(gone.iter().filter_map(|name| known.children.remove(name)).map(|child| child.owner));
-                }
-            }
-            Change::Applied(object) => {
-                let child = Child::of(&object);
-                owners.insert(child.owner.clone());
-                owners.extend(known.children.insert(object.name().into(), child).map(|before| before.owner));
-            }
-            Change::Deleted(object) => {
-                owners.insert(Child::of(&object).owner);
-                owners.extend(known.children.remove(object.name()).map(|before| before.owner));
-            }
-            Change::Interrupted(error) => self.health.interrupted(&source, &error),
-        }
-        for owner in owners {
-            match owner {
-                Some(owner) => self.wake(&namespace, &owner),
-                None if external => self.wake_observers(&namespace),
-                None => {}
-            }
-        }
-    }
-
     fn wake(&self, namespace: &str, name: &str) {
         // The receiver ends only together with this loop.
         let _ = self.wakes.send(Wake { namespace: namespace.into(), name: name.into() });
@@ -346,166 +241,5 @@ impl<A: ClusterApi> Watches<A> {
                 self.wake(&namespace, &name);
             }
         }
-    }
-}
-
-impl Child {
-    fn of(object: &Object) -> Self {
-        Self {
-            version: object.version().map(|version| version.0).unwrap_or_default(),
-            owner: object.label(label::APPLICATION_INSTANCE).map(String::from),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use futures::channel::mpsc::UnboundedSender;
-    use serde_json::{Value, json};
-
-    use super::super::controllers::{Own, insert_for_test, store};
-    use super::*;
-    use crate::cluster_api::MockClusterApi;
-
-    type Senders = Arc<Mutex<BTreeMap<String, UnboundedSender<Change>>>>;
-
-    /// Watches over streams that the test feeds, and what they wake.
-    struct World {
-        senders: Senders,
-        wakes: mpsc::UnboundedReceiver<Wake>,
-        caps: watch::Sender<Arc<Caps>>,
-        health: Health,
-        _task: tokio::task::JoinSet<()>,
-    }
-
-    fn served(plurals: &[&str]) -> Arc<Caps> {
-        let versions = plurals.iter().map(|plural| {
-            let version = if plural.starts_with("helm.") { "v2" } else { "v1" };
-            (plural.to_string(), vec![version.to_string()])
-        });
-        Arc::new(Caps { versions: versions.collect(), ..Caps::default() })
-    }
-
-    impl World {
-        fn start() -> Self {
-            let senders = Senders::default();
-            let into = Arc::clone(&senders);
-            let mut api = MockClusterApi::new();
-            api.expect_watch().returning(move |kind, scope, detail| {
-                assert_eq!(detail, Detail::Metadata);
-                let name = format!("{}/{}", kind.plural, scope.namespace.as_deref().unwrap_or("*"));
-                let (sender, stream) = futures::channel::mpsc::unbounded();
-                into.lock().expect("lock").insert(name, sender);
-                stream.chain(stream::pending()).boxed()
-            });
-            let (caps, known) = watch::channel(served(&[]));
-            let (out, wakes) = mpsc::unbounded_channel();
-            let (stubs, mut writer) = store(Own::ApplicationInstance);
-            for (name, external) in [("crm", None), ("git", Some("external"))] {
-                let annotations = external.map(|value| json!({"apps.vworkspace.io/helmrelease-authority": value}));
-                insert_for_test(
-                    &mut writer,
-                    &Object(json!({"metadata": {"name": name, "namespace": "shop", "annotations": annotations}})),
-                );
-            }
-            let health = Health::default();
-            let watches =
-                Watches::new(Arc::new(api), known, Arc::default(), Forget::default(), stubs, out, health.clone());
-            let mut task = tokio::task::JoinSet::new();
-            task.spawn(async move {
-                let _writer = writer;
-                watches.run().await;
-            });
-            Self { senders, wakes, caps, health, _task: task }
-        }
-
-        async fn tell(&self, watch: &str, changes: Vec<Change>) {
-            settle().await;
-            let sender = self.senders.lock().expect("lock").get(watch).cloned().unwrap_or_else(|| panic!("no {watch}"));
-            changes.into_iter().for_each(|change| sender.unbounded_send(change).expect("watched"));
-            settle().await;
-        }
-
-        async fn woken(&mut self) -> Vec<String> {
-            settle().await;
-            std::iter::from_fn(|| self.wakes.try_recv().ok()).map(|wake| wake.name).collect()
-        }
-
-        fn open(&self) -> BTreeSet<String> {
-            let senders = self.senders.lock().expect("lock");
-            senders.iter().filter(|(_, sender)| !sender.is_closed()).map(|(name, _)| name.clone()).collect()
-        }
-    }
-
-    async fn settle() {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn namespace(name: &str, gated: bool) -> Object {
-        let labels = if gated { json!({"managed-by": "vworkspace"}) } else { json!({}) };
-        Object(json!({"metadata": {"name": name, "labels": labels}}))
-    }
-
-    fn child(name: &str, version: &str, owner: Option<&str>) -> Object {
-        let labels = owner.map(|owner| json!({"app.vworkspace.io/application-instance": owner})).unwrap_or(Value::Null);
-        Object(json!({"metadata": {"name": name, "namespace": "shop", "resourceVersion": version, "labels": labels}}))
-    }
-
-    fn listed(objects: Vec<Object>) -> Vec<Change> {
-        let objects = objects.into_iter().map(Change::Listed);
-        std::iter::once(Change::Reset).chain(objects).chain(std::iter::once(Change::Synced)).collect()
-    }
-
-    const RELEASES: &str = "helmreleases/shop";
-
-    async fn gated() -> World {
-        let mut world = World::start();
-        world.caps.send_replace(served(&["helm.toolkit.fluxcd.io/helmreleases"]));
-        world.tell("namespaces/*", listed(vec![namespace("shop", true), namespace("other", false)])).await;
-        world.tell(RELEASES, listed(vec![child("r", "1", Some("crm"))])).await;
-        world.woken().await;
-        world
-    }
-
-    #[tokio::test]
-    async fn watches_follow_gate_and_discovery() {
-        let mut world = World::start();
-        world.tell("namespaces/*", listed(vec![namespace("shop", true), namespace("other", false)])).await;
-        assert_eq!(world.woken().await, ["crm", "git"], "the gate opened");
-        let fixed = ["customresourcedefinitions/*", "namespaces/*"].map(String::from);
-        assert_eq!(world.open(), BTreeSet::from(fixed.clone()), "nothing is served");
-        world.caps.send_replace(served(&["helm.toolkit.fluxcd.io/helmreleases", "ops.vworkspace.io/clusters"]));
-        settle().await;
-        let expect: BTreeSet<String> = fixed.iter().cloned().chain([RELEASES.to_string()]).collect();
-        assert_eq!(world.open(), expect);
-        assert!(!world.health.ready().0, "a watch that has not listed yet");
-        world.tell("customresourcedefinitions/*", listed(Vec::new())).await;
-        world.tell(RELEASES, listed(Vec::new())).await;
-        assert!(world.health.ready().0, "{:?}", world.health.ready());
-        world.woken().await;
-        world.tell("namespaces/*", vec![Change::Applied(namespace("shop", false))]).await;
-        assert_eq!(world.open(), BTreeSet::from(fixed), "the gate closed");
-        assert_eq!(world.woken().await, ["crm", "git"]);
-    }
-
-    #[tokio::test]
-    async fn a_child_wakes_its_owner_also_when_it_goes_or_changes_hands_unseen() {
-        let mut world = gated().await;
-        world.tell(RELEASES, vec![Change::Applied(child("r", "2", Some("crm")))]).await;
-        assert_eq!(world.woken().await, ["crm"]);
-        world.tell(RELEASES, listed(vec![child("r", "2", Some("crm"))])).await;
-        assert_eq!(world.woken().await, Vec::<String>::new(), "a list without news");
-        world.tell(RELEASES, listed(vec![child("r", "3", Some("erp"))])).await;
-        assert_eq!(world.woken().await, ["crm", "erp"], "the label changed while nobody watched");
-        world.tell(RELEASES, listed(Vec::new())).await;
-        assert_eq!(world.woken().await, ["erp"], "gone while nobody watched");
-        world.tell(RELEASES, vec![Change::Applied(child("x", "4", None))]).await;
-        assert_eq!(world.woken().await, ["git"], "a release without our label concerns who observes external ones");
-        world.tell(RELEASES, vec![Change::Interrupted(crate::cluster_api::ApiError::Missing)]).await;
-        assert_eq!(world.woken().await, Vec::<String>::new());
     }
 }
