@@ -6,6 +6,7 @@
 //! | [`api`] | the three CRDs as data: types, conditions, names |
 //! | [`cluster_api`], [`transport`] | the two seams to the outside, with their error types |
 //! | [`foreign`] | other people's objects: total read structs, apply structs, classify |
+//! | [`protocol`] | the control plane's wire: bodies, requests, what an answer means |
 //! | [`engine`], [`policy`] | plain functions over data |
 //! | [`reconcile`] | observe, decide, act |
 //! | [`runtime`] | tasks, controllers, retry policy, lease, clock |
@@ -19,6 +20,7 @@ pub mod config;
 pub mod engine;
 pub mod foreign;
 pub mod policy;
+pub mod protocol;
 pub mod reconcile;
 pub mod runtime;
 pub mod telemetry;

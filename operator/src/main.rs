@@ -7,8 +7,10 @@ use std::time::Duration;
 use operator::cluster_api::kube::connect;
 use operator::config::Config;
 use operator::runtime::clock::Clock;
+use operator::runtime::entropy::Entropy;
 use operator::runtime::{self, Parts, health};
 use operator::telemetry::{JsonLines, Source, log_panics};
+use operator::transport::reqwest as control_plane;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::prelude::*;
 
@@ -67,7 +69,16 @@ async fn serve(config: Config, clock: Clock) -> Result<(), String> {
         None => None,
     };
     tracing::info!(cluster = %kube.cluster_url, identity = %config.identity, "started");
-    runtime::run(Parts { cluster, kube, clock, config, probes }, shutdown).await.map_err(|error| error.to_string())
+    let parts = Parts {
+        cluster,
+        control_plane: control_plane::Reqwest::default(),
+        kube,
+        clock,
+        entropy: Entropy::system(),
+        config,
+        probes,
+    };
+    runtime::run(parts, shutdown).await.map_err(|error| error.to_string())
 }
 
 /// The last line of the log says why.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fakes::apiserver::Authorization;
 use operator::config::Config;
+use operator::runtime::entropy::Entropy;
 use operator::runtime::{self, Parts, health};
 use operator::transport::{HttpService, RequestBody};
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ const CLUSTER: &[(&str, &str, &[&str])] = &[
     ("apps.vworkspace.io", "applicationinstances", &["get", "list", "watch", "patch"]),
     ("apps.vworkspace.io", "applicationinstances/status", &["patch"]),
     ("ops.vworkspace.io", "clusters", &["list", "watch"]),
+    ("ops.vworkspace.io", "operations", &["list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
     ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
 ];
@@ -87,8 +89,10 @@ impl Tenant {
         let probes = listener.local_addr().expect("bound");
         let parts = Parts {
             cluster: noting(cluster.service("one"), Arc::clone(&refused)),
+            control_plane: sim::wire::direct::nowhere(),
             kube: credentials(&cluster).await,
             clock: cluster.clock(),
+            entropy: Entropy::new(|bytes| bytes.fill(7)),
             config: Config { identity: "one".into(), ..Config::default() },
             probes: Some(listener),
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use operator::config::Config;
+use operator::runtime::entropy::Entropy;
 use operator::runtime::{self, Parts};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -22,8 +23,10 @@ impl Process {
     fn start(cluster: &Cluster, name: &'static str) -> Self {
         let parts = Parts {
             cluster: cluster.service(name),
+            control_plane: sim::wire::direct::nowhere(),
             kube: cluster::config(),
             clock: cluster.clock(),
+            entropy: Entropy::new(|bytes| bytes.fill(7)),
             config: Config { identity: name.into(), ..Config::default() },
             probes: None,
         };

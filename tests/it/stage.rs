@@ -7,6 +7,7 @@ use fakes::apiserver::Client;
 use fakes::flux::{Settings, World, run_helm_controller, run_source_controller};
 use http_body_util::BodyExt;
 use operator::config::Config;
+use operator::runtime::entropy::Entropy;
 use operator::runtime::{self, Parts};
 use operator::transport::{HttpService, RequestBody};
 use serde_json::{Value, json};
@@ -74,8 +75,10 @@ impl Stage {
     pub(crate) fn run_over(&mut self, between: impl FnOnce(HttpService) -> HttpService) {
         let parts = Parts {
             cluster: between(self.service()),
+            control_plane: sim::wire::direct::nowhere(),
             kube: cluster::config(),
             clock: self.cluster.clock(),
+            entropy: Entropy::new(|bytes| bytes.fill(7)),
             config: Config { identity: "one".into(), ..Config::default() },
             probes: None,
         };

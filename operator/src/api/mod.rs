@@ -13,6 +13,7 @@ pub mod crd;
 pub mod names;
 pub mod open;
 pub mod operation;
+pub mod secret;
 
 pub use application_instance::{ApplicationInstance, ApplicationInstanceSpec, ApplicationInstanceStatus};
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};

@@ -2,9 +2,14 @@
 //!
 //! It returns no data. If a later effect needs what an earlier one produced, it belongs to the next pass.
 
+use std::sync::Arc;
+
+use super::link::Link;
 use super::permit::{NotLeader, Permit, Permits};
 use super::{Effect, Plan};
 use crate::cluster_api::{ApiError, ClusterApi};
+use crate::protocol::Trouble;
+use crate::transport::Transport;
 
 /// Why a pass did not end well. The effect named here was not confirmed; those after it were not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +26,15 @@ pub enum Failure {
         #[source]
         error: ApiError,
     },
+    /// A call to the control plane was not answered as asked.
+    #[error("{call}: {trouble}")]
+    Call {
+        /// The call in a word.
+        call: &'static str,
+        /// What the caller can do about it.
+        #[source]
+        trouble: Trouble,
+    },
     /// The tenure ended before an effect.
     #[error("{0}")]
     NotLeader(#[from] NotLeader),
@@ -29,33 +43,60 @@ pub enum Failure {
     Overtime,
 }
 
+/// The outside worlds and the right to act on them.
+pub struct Out<A, T> {
+    /// The cluster.
+    pub api: Arc<A>,
+    /// The control plane.
+    pub link: Arc<Link<A, T>>,
+    /// Leadership.
+    pub permits: Permits,
+}
+
+impl<A, T> Clone for Out<A, T> {
+    fn clone(&self) -> Self {
+        Self { api: Arc::clone(&self.api), link: Arc::clone(&self.link), permits: self.permits.clone() }
+    }
+}
+
 /// Performs `plan`.
 ///
 /// # Errors
 /// The first effect that was not confirmed. A failed Event is logged and is not an error.
-pub async fn act<A: ClusterApi>(api: &A, permits: &Permits, plan: &Plan) -> Result<(), Failure> {
+pub async fn act<A: ClusterApi, T: Transport>(out: &Out<A, T>, plan: &Plan) -> Result<(), Failure> {
     for effect in &plan.effects {
-        let permit = permits.permit()?;
-        match perform(api, permit, effect).await {
+        let permit = out.permits.permit()?;
+        match perform(out, permit, effect).await {
             // External writes are told at info (contract §23.2): what was written, and the decision behind it.
             Ok(()) => tracing::info!(effect = %describe(effect), why = %plan.why, "written"),
             Err(error) if matches!(effect, Effect::Emit(_)) => {
                 tracing::debug!(effect = %describe(effect), %error, "event not written");
             }
-            Err(error) => return Err(Failure::Effect { effect: describe(effect), error }),
+            Err(failure) => return Err(failure),
         }
     }
     Ok(())
 }
 
-async fn perform<A: ClusterApi>(api: &A, _permit: Permit, effect: &Effect) -> Result<(), ApiError> {
-    match effect {
+async fn perform<A: ClusterApi, T: Transport>(
+    out: &Out<A, T>,
+    _permit: Permit,
+    effect: &Effect,
+) -> Result<(), Failure> {
+    let api = &*out.api;
+    let done = match effect {
         Effect::Create(object) | Effect::Emit(object) => api.create(object).await.map(drop),
+        Effect::Update(object) => api.update(object).await.map(drop),
         Effect::Apply { object, manager, force } => api.apply(object, *manager, *force).await.map(drop),
         Effect::Patch { key, uid, merge } => api.patch(key, uid, merge).await.map(drop),
         Effect::PatchStatus { key, uid, version, status } => api.patch_status(key, uid, version.clone(), status).await,
         Effect::Delete { key, only_if, how } => api.delete(key, only_if, *how).await,
-    }
+        Effect::Call(call) => {
+            let answered = out.link.call(call).await.map(drop);
+            return answered.map_err(|trouble| Failure::Call { call: call.name(), trouble });
+        }
+    };
+    done.map_err(|error| Failure::Effect { effect: describe(effect), error })
 }
 
 /// The effect in a few words, without content.
@@ -66,11 +107,13 @@ pub fn describe(effect: &Effect) -> String {
     };
     match effect {
         Effect::Create(object) => format!("create {}", of(object)),
+        Effect::Update(object) => format!("update {}", of(object)),
         Effect::Apply { object, .. } => format!("apply {}", of(object)),
         Effect::Patch { key, .. } => format!("patch {key}"),
         Effect::PatchStatus { key, .. } => format!("status of {key}"),
         Effect::Delete { key, .. } => format!("delete {key}"),
         Effect::Emit(object) => format!("emit {}", of(object)),
+        Effect::Call(call) => call.name().to_string(),
     }
 }
 
@@ -84,6 +127,9 @@ mod tests {
 
     use super::*;
     use crate::cluster_api::{Key, Kind, Manager, MockClusterApi, Object, Preconditions, Propagation, Uid, Version};
+    use crate::protocol::Call;
+    use crate::reconcile::connection::SecretPlace;
+    use crate::transport::MockTransport;
 
     fn kind() -> Kind {
         Kind::namespaced("helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases")
@@ -104,6 +150,13 @@ mod tests {
 
     fn plan(effects: Vec<Effect>) -> Plan {
         Plan { effects, wake: None, why: "test".into() }
+    }
+
+    fn out(api: MockClusterApi, permits: Permits) -> Out<MockClusterApi, MockTransport> {
+        let api = Arc::new(api);
+        let place = SecretPlace { namespace: "system".into(), name: "credentials".into() };
+        let link = Link::new(Arc::clone(&api), MockTransport::new(), place, || jiff::Timestamp::UNIX_EPOCH);
+        Out { api, link: Arc::new(link), permits }
     }
 
     fn conflict() -> ApiError {
@@ -164,7 +217,7 @@ mod tests {
                 how: Propagation::Foreground,
             },
         ];
-        assert_eq!(act(&api, &Permits::unlimited(), &plan(effects)).await, Ok(()));
+        assert_eq!(act(&out(api, Permits::unlimited()), &plan(effects)).await, Ok(()));
     }
 
     #[tokio::test]
@@ -187,7 +240,7 @@ mod tests {
                 let result = if calls == 2 { Err(answer.clone()) } else { Ok(object.clone()) };
                 Box::pin(async { result })
             });
-            let result = act(&api, &Permits::unlimited(), &plan(vec![apply("a"), apply("b"), apply("c")])).await;
+            let result = act(&out(api, Permits::unlimited()), &plan(vec![apply("a"), apply("b"), apply("c")])).await;
             assert_eq!(result, Err(Failure::Effect { effect: "apply HelmRelease shop/b".into(), error }));
         }
     }
@@ -200,7 +253,10 @@ mod tests {
             let object = object.clone();
             Box::pin(async { Ok(object) })
         });
-        assert_eq!(act(&api, &Permits::unlimited(), &plan(vec![Effect::Emit(object("e")), apply("a")])).await, Ok(()));
+        assert_eq!(
+            act(&out(api, Permits::unlimited()), &plan(vec![Effect::Emit(object("e")), apply("a")])).await,
+            Ok(())
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -216,16 +272,16 @@ mod tests {
                 Ok(object)
             })
         });
-        let result = act(&api, &permits, &plan(vec![apply("a"), apply("b")])).await;
+        let result = act(&out(api, permits), &plan(vec![apply("a"), apply("b")])).await;
         assert_eq!(result, Err(Failure::NotLeader(NotLeader)));
     }
 
     #[tokio::test]
     async fn without_leadership_nothing_is_sent_not_even_an_event() {
-        let api = MockClusterApi::new();
-        for effect in [apply("a"), Effect::Emit(object("e"))] {
-            assert_eq!(act(&api, &Permits::default(), &plan(vec![effect])).await, Err(Failure::NotLeader(NotLeader)));
+        let out = out(MockClusterApi::new(), Permits::default());
+        for effect in [apply("a"), Effect::Emit(object("e")), Effect::Call(Call::Decommission)] {
+            assert_eq!(act(&out, &plan(vec![effect])).await, Err(Failure::NotLeader(NotLeader)));
         }
-        assert_eq!(act(&api, &Permits::default(), &Plan::idle("nothing to do")).await, Ok(()));
+        assert_eq!(act(&out, &Plan::idle("nothing to do")).await, Ok(()));
     }
 }

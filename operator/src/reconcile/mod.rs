@@ -15,9 +15,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cluster_api::{Key, Manager, Object, Preconditions, Propagation, Uid, Version};
+use crate::protocol::Call;
 
 pub mod act;
+pub mod connection;
 pub mod instance;
+pub mod link;
 pub mod permit;
 
 /// What decide wants done, and why. `why` explains the empty plan too.
@@ -83,4 +86,8 @@ pub enum Effect {
     },
     /// A Kubernetes Event. Best effort: its failure is logged and does not end the pass.
     Emit(Object),
+    /// PUT with the uid and resourceVersion inside: stores.
+    Update(Object),
+    /// A request to the control plane whose answer is only yes or no.
+    Call(Call),
 }

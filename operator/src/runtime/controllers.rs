@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
+use super::changes::Changes;
 use super::health::Health;
 use super::retry;
 use crate::cluster_api::{ClusterApi, Key};
@@ -84,18 +85,20 @@ struct Loop<P> {
 }
 
 /// Runs the loop over `own` until dropped. Returns only if something ended that must not end.
-pub async fn run<A: ClusterApi, P: Pass>(
+#[expect(clippy::too_many_arguments, reason = "the parts of a loop, named once")]
+pub(super) async fn run<A: ClusterApi, P: Pass>(
     api: &A,
     own: Own,
     pass: P,
     workers: u16,
     store: Writer<Stub>,
     wakes: mpsc::UnboundedReceiver<Wake>,
+    changes: Changes,
     health: Health,
 ) {
     let memory = Arc::new(Mutex::new(BTreeMap::new()));
     let reader = store.as_reader();
-    let trigger = trigger(api, own, store, wakes, Arc::clone(&memory), health);
+    let trigger = trigger(api, own, store, wakes, changes, Arc::clone(&memory), health);
     let context = Arc::new(Loop { own, pass, memory });
     Controller::for_stream_with(trigger, reader, own)
         .with_config(Config::default().concurrency(workers))

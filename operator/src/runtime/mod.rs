@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   discovery ──caps──► watches ──wakes──► controller(s) ──► pass: observe, decide, act ──permit──► API server
+//!   cluster, intake, report loops ◄──changes── watches; their calls go to the control plane, under the same permits
 //!   election ──permits───────────────────────────────────────────────────────────────────▲
 //!   probes
 //! ```
@@ -21,31 +22,42 @@ use tokio::task::{JoinError, JoinSet};
 use crate::cluster_api::Caps;
 use crate::cluster_api::kube::KubeCluster;
 use crate::config::Config;
+use crate::reconcile::act::Out;
+use crate::reconcile::connection::SecretPlace;
+use crate::reconcile::link::Link;
 use crate::reconcile::permit::Permits;
-use crate::transport::HttpService;
+use crate::transport::{HttpService, Transport};
 use clock::Clock;
 use controllers::Own;
+use entropy::Entropy;
 use health::Health;
 use lease::Election;
 
+mod changes;
 pub mod clock;
 pub mod controllers;
 mod discovery;
+pub mod entropy;
 pub mod health;
 mod instance;
 pub mod lease;
 pub mod retry;
 mod settings;
+mod tick;
 mod watches;
 
 /// What a process is made of. Everything that reaches outside is in here.
-pub struct Parts {
+pub struct Parts<T> {
     /// Bytes to the API server.
     pub cluster: HttpService,
+    /// Bytes to the control plane.
+    pub control_plane: T,
     /// Its address and credentials.
     pub kube: kube::Config,
     /// The wall clock.
     pub clock: Clock,
+    /// Randomness for ids.
+    pub entropy: Entropy,
     /// Settings.
     pub config: Config,
     /// Where probes are answered; `None` where nobody probes.
@@ -71,13 +83,19 @@ const RELEASE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the connection settings are unusable, or a loop ended.
-pub async fn run(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let Parts { cluster, kube, clock, config, probes } = parts;
+pub async fn run<T: Transport>(parts: Parts<T>, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let Parts { cluster, control_plane, kube, clock, entropy, config, probes } = parts;
     let api = Arc::new(KubeCluster::new(cluster, &kube).map_err(|error| RunError::Connection(error.to_string()))?);
     let health = Health::default();
     let permits = if config.leader_elect { Permits::default() } else { Permits::unlimited() };
     let (caps_out, caps) = watch::channel(Arc::new(Caps::default()));
     let refresh = Arc::new(Notify::new());
+    let place =
+        SecretPlace { namespace: config.credentials_namespace.clone(), name: config.credentials_secret.clone() };
+    let now = clock.clone();
+    let link = Arc::new(Link::new(Arc::clone(&api), control_plane, place, move || now.now()));
+    let out = Out { api: Arc::clone(&api), link, permits: permits.clone() };
+    let config = Arc::new(config);
     let mut election =
         Election::new(Arc::clone(&api), &config.operator_namespace, &config.identity, clock.clone(), permits.clone());
 
@@ -104,7 +122,7 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(),
                     election.acquire().await;
                 }
                 health.pass("leader", "leading");
-                start(&mut tenure, &api, &clock, &permits, &caps, &refresh, &health, &config);
+                start(&mut tenure, &out, &clock, &entropy, &caps, &refresh, &health, &config);
                 tokio::select! {
                     biased;
                     ended = tenure.ended() => return ended,
@@ -132,43 +150,58 @@ pub async fn run(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(),
 
 /// Starts the loops of one tenure.
 #[expect(clippy::too_many_arguments, reason = "the parts of a process, named once")]
-fn start(
+fn start<T: Transport>(
     tasks: &mut Tasks,
-    api: &Arc<KubeCluster>,
+    out: &Out<KubeCluster, T>,
     clock: &Clock,
-    permits: &Permits,
+    entropy: &Entropy,
     caps: &watch::Receiver<Arc<Caps>>,
     refresh: &Arc<Notify>,
     health: &Health,
-    config: &Config,
+    config: &Arc<Config>,
 ) {
     let own = Own::ApplicationInstance;
     let (store, writer) = controllers::store(own);
     let (wakes, woken) = mpsc::unbounded_channel();
     health.expected(own.controller());
     let forget = settings::Forget::default();
+    let settings = settings::SettingsReader::new(Arc::clone(&out.api), caps.clone(), &config.identity, forget.clone());
     let watches = watches::Watches::new(
-        Arc::clone(api),
+        Arc::clone(&out.api),
         caps.clone(),
         Arc::clone(refresh),
-        forget.clone(),
+        forget,
         store,
         wakes,
         health.clone(),
     );
     let pass = instance::InstancePass {
-        api: Arc::clone(api),
-        settings: settings::SettingsReader::new(Arc::clone(api), caps.clone(), &config.identity, forget),
+        out: out.clone(),
+        settings: settings.clone(),
         clock: clock.clone(),
-        permits: permits.clone(),
         refresh: Arc::clone(refresh),
     };
-    let (api, health, mut caps, workers) = (Arc::clone(api), health.clone(), caps.clone(), config.workers);
+    let changes = changes::Changes::default();
+    let without_queue = tick::Loop {
+        out: out.clone(),
+        settings,
+        changes: changes.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        config: Arc::clone(config),
+        health: health.clone(),
+    };
+    // They listen before anybody tells.
+    tasks.spawn("cluster loop", tick::cluster(without_queue.clone()));
+    tasks.spawn("intake loop", tick::intake(without_queue.clone()));
+    tasks.spawn("report loop", tick::report(without_queue));
+    tasks.spawn("changes", changes::run(Arc::clone(&out.api), changes.clone(), caps.clone()));
+    let (api, health, mut caps, workers) = (Arc::clone(&out.api), health.clone(), caps.clone(), config.workers);
     tasks.spawn("watches", watches.run());
     tasks.spawn("applicationinstance controller", async move {
         // Without discovery nothing can be rendered.
         if caps.wait_for(|caps| !caps.versions.is_empty()).await.is_ok() {
-            controllers::run(&*api, own, pass, workers, writer, woken, health).await;
+            controllers::run(&*api, own, pass, workers, writer, woken, changes, health).await;
         }
     });
 }

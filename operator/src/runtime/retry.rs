@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cluster_api::backoff::backoff;
 use crate::cluster_api::{ApiError, Key};
+use crate::protocol::Trouble;
 use crate::reconcile::act::Failure;
 
 /// The longest delay (contract §27.3); also bounds the first retry after an outage (contract §29.64).
@@ -26,7 +27,8 @@ pub fn delay(failure: &Failure, attempt: u32, key: &Key) -> Duration {
             | ApiError::Unserved { .. }
             | ApiError::Unknown { .. } => doubling,
         },
-        Failure::NotLeader(_) | Failure::Overtime => doubling,
+        Failure::Call { trouble: Trouble::Throttled { after }, .. } => doubling.max(after.unwrap_or_default()),
+        Failure::Call { .. } | Failure::NotLeader(_) | Failure::Overtime => doubling,
     }
 }
 

@@ -26,6 +26,18 @@ pub(super) struct SettingsReader<A> {
     read: Arc<Mutex<Option<Reading>>>,
 }
 
+impl<A> Clone for SettingsReader<A> {
+    fn clone(&self) -> Self {
+        Self {
+            api: Arc::clone(&self.api),
+            caps: self.caps.clone(),
+            reporter: Arc::clone(&self.reporter),
+            forgotten: self.forgotten.clone(),
+            read: Arc::clone(&self.read),
+        }
+    }
+}
+
 struct Reading {
     clusters: Vec<Object>,
     at: Instant,

@@ -1,8 +1,17 @@
 //! Seam 2: HTTP bytes to the control plane, and the one service type every client of ours is built from.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
+
+use crate::api::secret::SecretText;
+
+pub mod reqwest;
+pub mod service;
+
+/// Larger answers are refused (contract §17.1), in bytes.
+pub const ANSWER_MAX: usize = 16 << 20;
 
 /// The body of a request: whole bytes in practice, `From<Bytes>`.
 pub type RequestBody = kube::client::Body;
@@ -16,10 +25,43 @@ pub type ResponseBody = http_body_util::combinators::UnsyncBoxBody<Bytes, tower:
 pub type HttpService =
     tower::util::BoxCloneSyncService<http::Request<RequestBody>, http::Response<ResponseBody>, tower::BoxError>;
 
+/// How a connection to the control plane is made. Compared by value: whoever keeps connections makes new ones when it
+/// changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dial {
+    /// Certificates, PEM, that are trusted besides the system's roots.
+    pub roots: Option<Bytes>,
+    /// What we present, if mutual TLS is asked for.
+    pub client: Option<ClientPair>,
+    /// Proxies; empty members leave the choice to the process environment.
+    pub proxy: Proxy,
+}
+
+/// A certificate and its key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPair {
+    /// Certificate chain.
+    pub certificate: Bytes,
+    /// Private key.
+    pub key: SecretText,
+}
+
+/// Proxy settings (contract §14.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// For `http` endpoints.
+    pub http: Option<String>,
+    /// For `https` endpoints.
+    pub https: Option<String>,
+    /// Comma-separated hosts that are reached directly.
+    pub none: Option<String>,
+}
+
 /// Why no complete answer arrived.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// Nothing was sent: no connection.
+    /// Nothing was sent: no connection, or the dial settings are unusable. The text may name a certificate or host, never
+    /// a credential.
     #[error("not connected: {0}")]
     Unreachable(String),
     /// The request may have been handled.
@@ -33,9 +75,11 @@ pub enum TransportError {
 /// One request, one complete answer: deadline over head and body, size cap, no redirects, no retries.
 #[cfg_attr(test, mockall::automock)]
 pub trait Transport: Send + Sync + 'static {
-    /// Sends the request and collects the answer.
+    /// Sends the request and collects the answer within `deadline`.
     fn send(
         &self,
         request: http::Request<Bytes>,
+        deadline: Duration,
+        dial: &Dial,
     ) -> impl Future<Output = Result<http::Response<Bytes>, TransportError>> + Send;
 }

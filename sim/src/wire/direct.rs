@@ -23,3 +23,8 @@ pub fn service(front: &Front, actor: &Arc<str>, gate: &Gate) -> HttpService {
         }
     }))
 }
+
+/// A way that leads nowhere: no control plane.
+pub fn nowhere() -> HttpService {
+    BoxCloneSyncService::new(tower::service_fn(|_| async { Err(BoxError::from("no route to host")) }))
+}

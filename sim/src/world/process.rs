@@ -3,7 +3,7 @@
 //! A crash is power loss: the gate of the incarnation closes, its future is dropped, and the runtime is yielded to until
 //! its tasks are gone. The next incarnation is a new pod with a new name: it has to wait for the Lease of the old one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fakes::front::{Front, Gate};
@@ -11,12 +11,15 @@ use fakes::history::{Event, History};
 use operator::cluster_api::kube::connect;
 use operator::config::Config;
 use operator::runtime::clock::Clock;
+use operator::runtime::entropy::Entropy;
 use operator::runtime::{self, Parts};
+use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::clock::SimulatedTime;
 use super::install::SYSTEM;
+use crate::case::fork;
 use crate::wire::direct;
 
 /// How long the cluster takes to start a pod again.
@@ -134,14 +137,22 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
+/// Ids that differ between incarnations and not between runs.
+fn entropy(actor: &str) -> Entropy {
+    let stream = Mutex::new(fork(0, actor));
+    Entropy::new(move |bytes| stream.lock().unwrap_or_else(PoisonError::into_inner).fill(bytes))
+}
+
 /// The production operator, given simulated parts. Returns when it ends by itself, with the reason.
 async fn incarnate(actor: Arc<str>, front: Front, gate: Gate, time: SimulatedTime) -> String {
     let config = Config { identity: actor.to_string(), operator_namespace: SYSTEM.into(), ..Config::default() };
     let address = http::Uri::from_static("http://apiserver");
     let parts = Parts {
         cluster: direct::service(&front, &actor, &gate),
+        control_plane: direct::nowhere(),
         kube: connect::plain(address),
         clock: Clock::new(move || time.now()),
+        entropy: entropy(&actor),
         config,
         probes: None,
     };

@@ -96,7 +96,10 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Plan {
 
 fn addressed(effect: &Effect) -> bool {
     match effect {
-        Effect::Create(object) | Effect::Emit(object) | Effect::Apply { object, .. } => !object.name().is_empty(),
+        Effect::Create(object) | Effect::Emit(object) | Effect::Update(object) | Effect::Apply { object, .. } => {
+            !object.name().is_empty()
+        }
+        Effect::Call(_) => true,
         Effect::Patch { key, .. } | Effect::PatchStatus { key, .. } | Effect::Delete { key, .. } => {
             !key.name.is_empty()
         }

@@ -356,6 +356,8 @@ pub(super) fn told(plan: &Plan) -> Vec<String> {
                 assert!(only_if.uid.is_some(), "a delete carries a uid");
                 format!("delete {} {}", key.kind.kind, key.name)
             }
+            Effect::Update(object) => format!("update {}", object.name()),
+            Effect::Call(call) => call.name().to_string(),
             Effect::Emit(object) => format!("event {}", object.0["reason"].as_str().unwrap()),
         })
         .collect()

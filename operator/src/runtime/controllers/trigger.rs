@@ -10,10 +10,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::super::changes::Changes;
 use super::super::health::Health;
 use super::Memory;
 use super::stub::{Name, Own, Stub, Wake};
-use crate::cluster_api::{Change, ClusterApi, Detail, Manager, Object, Scope};
+use crate::cluster_api::{Change, ClusterApi, Detail, Key, Manager, Object, Scope};
 
 /// The main watch and the wakes as a store writer and a trigger.
 pub(super) fn trigger<A: ClusterApi>(
@@ -21,15 +22,24 @@ pub(super) fn trigger<A: ClusterApi>(
     own: Own,
     store: Writer<Stub>,
     wakes: mpsc::UnboundedReceiver<Wake>,
+    others: Changes,
     memory: Arc<Mutex<BTreeMap<Name, Memory>>>,
     health: Health,
 ) -> impl Stream<Item = Result<Stub, watcher::Error>> + Send + 'static {
     let changes = api.watch(&own.kind(), &Scope::all(), Detail::Metadata).map(Input::Change);
     let wakes = stream::unfold(wakes, |mut wakes| async move { Some((Input::Wake(wakes.recv().await?), wakes)) });
+    let kind = own.kind();
     let mut state = Trigger::new(own, store, memory, health);
     stream::select(changes, wakes).flat_map(move |input| {
         let woken = match input {
-            Input::Change(change) => state.on(change),
+            Input::Change(change) => {
+                others.of(&kind, &change);
+                let woken = state.on(change);
+                for (namespace, name) in woken.iter().filter(|stub| stub.gone).map(Stub::name) {
+                    others.tell(&Key::namespaced(&kind, &namespace, &name));
+                }
+                woken
+            }
             Input::Wake(wake) => state.wake(wake),
         };
         stream::iter(woken.into_iter().map(Ok))
