@@ -96,7 +96,11 @@ pub struct Uid(pub String);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Version(pub String);
 
-/// An object of any kind, as JSON with everything the server sent. Never decoded into a closed type here (design §4a).
+/// What stands in an object in place of everything that is nested deeper than any decoder reads: an answer is cut there
+/// before it is decoded, so that such an object costs nobody else (contract §29.54). The number is `kube::depth::LEVELS`.
+pub const TOO_DEEP: &str = "nested deeper than 125 levels";
+
+/// An object of any kind, as JSON with everything the server sent, down to [`TOO_DEEP`]. Never decoded into a closed type here (design §4a).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Object(pub Value);

@@ -10,6 +10,7 @@ use super::{Class, Refusal, Settings, secrets};
 use crate::api::application_instance::{Mode, SourceType, ValuesSource};
 use crate::api::common::KeyRef;
 use crate::api::{ApplicationInstanceSpec, Open};
+use crate::cluster_api::TOO_DEEP;
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant pattern compiles")
@@ -24,8 +25,21 @@ static USER: LazyLock<Regex> = LazyLock::new(|| pattern("^[a-z]+://[^/]*@"));
 
 /// Reads the spec. One that this version cannot read is a refusal, not an error: it must not stop anything else.
 pub fn read(spec: &Value) -> Result<ApplicationInstanceSpec, Refusal> {
+    if cut(spec) {
+        return Err(Refusal::shape(format!("spec is {TOO_DEEP}; nothing of it is applied; make its values flatter")));
+    }
     serde_json::from_value(spec.clone())
         .map_err(|error| Refusal::shape(format!("spec cannot be read: {}", shape_of(&error.to_string()))))
+}
+
+/// Whether something of it did not arrive. What is left would be another wish than the one that was written.
+fn cut(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == TOO_DEEP,
+        Value::Array(items) => items.iter().any(cut),
+        Value::Object(map) => map.values().any(cut),
+        _ => false,
+    }
 }
 
 /// A decoding error without the value it quotes, which may itself contain quotes.
@@ -254,6 +268,7 @@ mod tests {
             (with("/values/inline", json!({"auth": {"password": "hunter2"}})), "inline secret material rejected"),
             (with("/chart", json!(7)), "cannot be read"),
             (with("/values/inline", json!("a\"hunter2\"b")), "cannot be read"),
+            (with("/values/inline", json!({"a": [{"b": TOO_DEEP}]})), "deeper than 125 levels; nothing of it"),
         ] {
             let refusal = verdict(&wrong, &settings).unwrap_err();
             assert!(refusal.text().contains(words), "{wrong}: {}", refusal.text());

@@ -6,7 +6,7 @@
 //!
 //! The layer also keeps what kube drops: without kube's own retry layer the `Retry-After` header is lost before an error
 //! is built, and API priority-and-fairness answers 429 in plain text. Both are turned into a `Status` whose
-//! `details.retryAfterSeconds` says how long to wait.
+//! `details.retryAfterSeconds` says how long to wait. What of an answer no decoder would read is cut out ([`depth`](super::depth)).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, timeout_at};
 use tower::{BoxError, Layer, Service};
 
+use super::depth::Shallow;
 use crate::transport::ResponseBody;
 
 /// Deadline of everything except pages of a list (design §7).
@@ -79,11 +80,13 @@ where
             request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let limit = kind.limit();
+        let path = request.uri().path().to_owned();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let until = Instant::now() + limit;
             let response = timeout_at(until, answer).await.map_err(|_| DeadlineExceeded(limit))?.map_err(Into::into)?;
-            let (mut head, body) = response.into_parts();
+            let (mut head, body) =
+                response.map(|body| Shallow::new(body, &path, kind == RequestKind::Watch)).into_parts();
             if kind == RequestKind::Watch && head.status.is_success() {
                 return Ok(Response::from_parts(head, WatchBody::new(body).boxed_unsync()));
             }

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 pub mod connect;
 pub mod deadline;
+mod depth;
 mod discover;
 mod error;
 mod list;
