@@ -24,8 +24,8 @@ pub const WINDOW: Duration = Duration::from_secs(1200);
 pub const SETTLE: Duration = Duration::from_secs(10);
 /// Simulated time after which a healed run is given up: longer than every bound of every oracle.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Stack of a run's thread.
-const STACK: usize = 8 << 20;
+/// Stack of a run's thread: the fakes and the operator read objects of ten thousand levels. Only what is used becomes memory.
+const STACK: usize = 64 << 20;
 
 /// A case about to be run.
 pub struct Simulation {

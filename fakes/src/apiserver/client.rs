@@ -6,9 +6,9 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-use super::json;
 use super::reply::Body;
 use super::server::Server;
+use super::{depth, json};
 
 /// Sends requests to a [`Server`] as one actor.
 #[derive(Clone)]
@@ -36,8 +36,7 @@ impl Client {
             Ok(body) => body.to_bytes(),
             Err(never) => match never {},
         };
-        let value = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        let value = read(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         (code, value)
     }
 
@@ -48,7 +47,7 @@ impl Client {
         content_type: Option<&str>,
         body: Option<&Value>,
     ) -> http::Response<Body> {
-        let body = body.map(json::to_vec).unwrap_or_default();
+        let body = body.map(|body| depth::with_room(depth::is_deep(body), || json::to_vec(body))).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)
@@ -111,7 +110,7 @@ impl Client {
                     WatchState::Open(mut body, mut buffer) => {
                         if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                             let line = buffer.split_to(end + 1);
-                            let mut event: Value = serde_json::from_slice(&line).ok()?;
+                            let mut event = read(&line).ok()?;
                             let object = event["object"].take();
                             let kind = event["type"].as_str().unwrap_or_default().to_owned();
                             return Some(((kind, object), WatchState::Open(body, buffer)));
@@ -126,6 +125,17 @@ impl Client {
             }
         })
     }
+}
+
+/// Reads an answer, which is as deep as the object in it and what is around that.
+fn read(text: &[u8]) -> serde_json::Result<Value> {
+    depth::with_room(depth::is_deep_text(text), || {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        deserializer.disable_recursion_limit();
+        let value = serde::Deserialize::deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(value)
+    })
 }
 
 enum WatchState {

@@ -3,6 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use futures::FutureExt as _;
+
+use super::depth;
 use super::server::Server;
 
 /// Runs what the configuration asks for, in a fixed order of polling.
@@ -18,5 +21,10 @@ pub async fn run(server: &Server) {
     if on.garbage_collector {
         all.push(Box::pin(super::gc::run(server)));
     }
-    futures::future::join_all(all).await;
+    let mut all = futures::future::join_all(all);
+    std::future::poll_fn(|context| {
+        let deep = server.state().deep;
+        depth::with_room(deep, || all.poll_unpin(context))
+    })
+    .await;
 }

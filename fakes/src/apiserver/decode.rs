@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::depth;
 use super::errors::{Cause, Outcome, Status};
 use super::json;
 use super::meta;
@@ -62,6 +63,10 @@ pub fn parse_yaml(bytes: &[u8]) -> Outcome<Parsed> {
     if let Ok((mut value, duplicates)) = json::parse(bytes) {
         json::normalise_numbers(&mut value);
         return Ok(Parsed { value, duplicates });
+    }
+    if depth::of_text(bytes) > depth::LEVELS_MAX {
+        let why = format!("error decoding YAML: yaml: exceeded max depth of {}", depth::LEVELS_MAX);
+        return Err(Status::bad_request(why));
     }
     let mut value = serde_yaml_ng::from_slice(bytes)
         .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;

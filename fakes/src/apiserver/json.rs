@@ -7,6 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
+use super::depth;
+
 /// Serialises a value; whole floating-point numbers appear without a fraction.
 pub fn to_vec(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
@@ -62,17 +64,30 @@ pub fn normalise_numbers(value: &mut Value) {
     }
 }
 
-/// Parses JSON. The second part lists the paths of duplicate keys (the last value wins), such as `spec.x`.
+/// Parses JSON. The second part lists the paths of duplicate keys (the last value wins), such as `spec.x`. Deep text needs
+/// [`depth::with_room`].
 ///
 /// # Errors
-/// The parser's message.
+/// The parser's message, or that of more levels than [`depth::LEVELS_MAX`].
 pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
-    let mut duplicates = Vec::new();
+    let mut found = Found::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { path: &Path { parent: None, step: Step::Root }, duplicates: &mut duplicates };
-    let value = seed.deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    deserializer.disable_recursion_limit();
+    let seed = Seed { path: &Path { parent: None, step: Step::Root }, levels: 0, found: &mut found };
+    let value = seed.deserialize(&mut deserializer).map_err(|error| match found.too_deep {
+        Some(bracket) => format!("invalid character '{bracket}' exceeded max depth"),
+        None => error.to_string(),
+    })?;
     deserializer.end().map_err(|error| error.to_string())?;
-    Ok((value, duplicates))
+    Ok((value, found.duplicates))
+}
+
+/// What came up in parsing.
+#[derive(Default)]
+struct Found {
+    duplicates: Vec<String>,
+    /// The bracket that goes beyond the limit.
+    too_deep: Option<char>,
 }
 
 enum Step<'a> {
@@ -104,7 +119,19 @@ impl fmt::Display for Path<'_> {
 
 struct Seed<'a> {
     path: &'a Path<'a>,
-    duplicates: &'a mut Vec<String>,
+    levels: usize,
+    found: &'a mut Found,
+}
+
+impl Seed<'_> {
+    fn enter<E: serde::de::Error>(&mut self, bracket: char) -> Result<(), E> {
+        self.levels += 1;
+        if self.levels > depth::LEVELS_MAX {
+            self.found.too_deep = Some(bracket);
+            return Err(E::custom("too deep"));
+        }
+        Ok(())
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -155,22 +182,24 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        self.enter('[')?;
         let mut items = Vec::new();
         loop {
             let path = Path { parent: Some(self.path), step: Step::Index(items.len()) };
-            match access.next_element_seed(Seed { path: &path, duplicates: &mut *self.duplicates })? {
+            match access.next_element_seed(Seed { path: &path, levels: self.levels, found: &mut *self.found })? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        self.enter('{')?;
         let mut fields = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             let path = Path { parent: Some(self.path), step: Step::Key(&key) };
-            let value = access.next_value_seed(Seed { path: &path, duplicates: &mut *self.duplicates })?;
+            let value = access.next_value_seed(Seed { path: &path, levels: self.levels, found: &mut *self.found })?;
             if fields.len() > 1_000_000 {
                 return Err(A::Error::custom("too many fields"));
             }
@@ -179,8 +208,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Entry::Occupied(mut place) => {
                     let path = Path { parent: Some(self.path), step: Step::Key(place.key()) }.to_string();
                     place.insert(value);
-                    if !self.duplicates.contains(&path) {
-                        self.duplicates.push(path);
+                    if !self.found.duplicates.contains(&path) {
+                        self.found.duplicates.push(path);
                     }
                 }
             }

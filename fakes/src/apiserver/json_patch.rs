@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::depth;
+
 /// Applies a patch; on an error the object is half patched and must be thrown away.
 ///
 /// # Errors
@@ -76,7 +78,17 @@ fn get<'a>(object: &'a mut Value, path: &str) -> Result<Option<&'a Value>, &'sta
     }
 }
 
+/// A value must not take the object beyond what the server could read again.
+fn fits(path: &str, value: &Value) -> Result<(), &'static str> {
+    let levels = path.matches('/').count();
+    if levels > depth::LEVELS_MAX || depth::exceeds(value, depth::LEVELS_MAX - levels) {
+        return Err("exceeded max depth");
+    }
+    Ok(())
+}
+
 fn add(object: &mut Value, path: &str, value: Value) -> Result<(), &'static str> {
+    fits(path, &value)?;
     let (container, key) = container(object, path)?;
     match container {
         Value::Object(fields) => {
@@ -103,6 +115,7 @@ fn remove(object: &mut Value, path: &str) -> Result<Value, &'static str> {
 }
 
 fn replace(object: &mut Value, path: &str, value: Value) -> Result<(), &'static str> {
+    fits(path, &value)?;
     let (container, key) = container(object, path)?;
     match container {
         Value::Object(fields) => {

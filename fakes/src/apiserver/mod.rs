@@ -17,6 +17,7 @@ pub mod controllers;
 pub mod crd;
 pub mod decode;
 pub mod delete;
+pub mod depth;
 mod discovery;
 pub mod entropy;
 pub mod errors;

@@ -8,7 +8,7 @@ use super::json;
 use super::json_patch;
 use super::meta;
 use super::reply::{Payload, Reply};
-use super::request::{FieldValidation, Target, WriteOptions};
+use super::request::{FieldValidation, Request, Target, WriteOptions};
 use super::resource::Resource;
 use super::rest::{self, Made, Update};
 use super::server::Pass;
@@ -66,6 +66,11 @@ pub fn patch(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         Ok(object.into())
     })?;
     Ok(Reply::new(if created { 201 } else { 200 }, Payload::Object(resource.clone(), stored)))
+}
+
+/// Whether a request is a JSON patch.
+pub fn is_json_patch(request: &Request) -> bool {
+    decode::media_type(request) == JSON_PATCH
 }
 
 /// A merge patch or JSON patch.

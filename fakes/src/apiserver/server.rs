@@ -20,7 +20,7 @@ use super::request::{Query, Request};
 use super::resource::{Resource, Resources};
 use super::store::{Content, Event, Key, Store};
 use super::table::Form;
-use super::{list, meta, routes};
+use super::{depth, list, meta, patch, routes};
 
 pub use super::config::{Authorization, Clock, Config, Controllers};
 
@@ -64,6 +64,8 @@ pub struct State {
     pub entropy: Entropy,
     /// Set by a restart.
     pub starting: Starting,
+    /// Whether an object was ever too deep for the stack that a request comes on; see [`depth`].
+    pub(super) deep: bool,
     hooks: Vec<Hook>,
     revisions: tokio::sync::watch::Sender<u64>,
 }
@@ -88,6 +90,7 @@ impl Server {
             resources,
             entropy: Entropy::new(config.seed),
             starting: Starting::default(),
+            deep: false,
             hooks: Vec::new(),
             revisions: tokio::sync::watch::Sender::new(0),
         };
@@ -139,7 +142,13 @@ impl Server {
     }
 
     fn respond(&self, request: &Request) -> http::Response<Body> {
-        let mut state = self.state();
+        let state = self.state();
+        // The steps of a JSON patch may build depth out of nothing.
+        let deep = state.deep || depth::is_deep_text(&request.body) || patch::is_json_patch(request);
+        depth::with_room(deep, || self.respond_to(request, state))
+    }
+
+    fn respond_to(&self, request: &Request, mut state: MutexGuard<'_, State>) -> http::Response<Body> {
         let now = self.0.config.clock.now();
         let user = match rbac::authenticate(&self.0.config, &state, request) {
             Ok(user) => user,
@@ -298,6 +307,7 @@ impl State {
         after: Option<Content>,
         now: Timestamp,
     ) -> Arc<Event> {
+        self.deep = self.deep || after.as_ref().is_some_and(|content| depth::is_deep(&content.value));
         let event = self.store.commit(id, key, after, now);
         self.revisions.send_replace(event.revision);
         if !self.hooks.is_empty() {

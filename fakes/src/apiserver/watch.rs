@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 
+use super::depth;
 use super::errors::{Cause, Outcome, Status};
 use super::json;
 use super::list;
@@ -223,7 +224,8 @@ impl Watch {
         self.slot.waker.register(context.waker());
         let closed = self.slot.closed.load(Ordering::Relaxed);
         if self.ready.is_empty() && !self.last {
-            self.advance();
+            let deep = self.server.state().deep;
+            depth::with_room(deep, || self.advance());
         }
         if let Some(bytes) = self.ready.pop_front() {
             return Poll::Ready(Some(bytes));

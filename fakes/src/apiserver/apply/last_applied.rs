@@ -7,6 +7,7 @@ use super::managers::metadata_mut;
 use super::set::Set;
 use super::shape::Type;
 use super::{Conflict, Target, typed};
+use crate::apiserver::{depth, json};
 
 /// The only manager with these rights.
 pub(super) const KUBECTL: &str = "kubectl";
@@ -21,7 +22,12 @@ fn annotation(object: &Value) -> Option<&str> {
 /// The conflicts that remain once fields are forgiven whose live value is what kubectl applied last. `None` where there
 /// is no usable annotation.
 pub(super) fn remaining(conflicts: &[Conflict], live: &Value, target: &Target<'_>) -> Option<Vec<Conflict>> {
-    let applied: Value = serde_json::from_str(annotation(live)?).ok()?;
+    let text = annotation(live)?.as_bytes();
+    depth::with_room(depth::is_deep_text(text), || forgiving(conflicts, text, live, target))
+}
+
+fn forgiving(conflicts: &[Conflict], text: &[u8], live: &Value, target: &Target<'_>) -> Option<Vec<Conflict>> {
+    let (applied, _) = json::parse(text).ok()?;
     if applied.get("apiVersion").and_then(Value::as_str) != Some(target.api_version) {
         return None;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{CONFIG_MAPS, JSON, MERGE, WIDGETS, World, at, config_map, widget};
+use super::{APPLY, CONFIG_MAPS, JSON, JSON_PATCH, MERGE, Reply, WIDGETS, World, at, config_map, widget};
 use crate::apiserver::{Clock, Config};
 
 #[tokio::test(start_paused = true)]
@@ -174,4 +174,90 @@ async fn conf_l3() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(world.get(&at(WIDGETS, "a")).await.code, 200);
     assert_eq!(world.get(CONFIG_MAPS).await.code, 200);
+}
+
+/// As deep as Go's decoder reads, on the smallest stack that a thread gets: nothing overflows, and no other object is affected.
+#[test]
+fn deep_objects_are_served_like_others() {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(deep_objects());
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(run).expect("a thread").join().expect("no panic");
+}
+
+async fn deep_objects() {
+    let world = World::new().await;
+    let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.ex.io";
+    let free = json!({ "spec": { "versions": [{ "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
+        "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }] } });
+    world.patch(MERGE, crd, free).await.object();
+    world.run(Duration::from_secs(2)).await;
+    // Both kinds of brackets; the object itself is a level too.
+    let text = |name: &str, levels: usize, inner: &str| {
+        let pairs = (levels - 1) / 2;
+        let (open, close) = (r#"[{"a":"#.repeat(pairs), "}]".repeat(pairs));
+        format!(
+            r#"{{"apiVersion":"ex.io/v1","kind":"Widget","metadata":{{"name":"{name}"}},"deep":{open}{inner}{close}}}"#
+        )
+    };
+    let maps = |name: &str, levels: usize, inner: &str| {
+        let (open, close) = (r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        format!(
+            r#"{{"apiVersion":"ex.io/v1","kind":"Widget","metadata":{{"name":"{name}"}},"deep":{open}{inner}{close}}}"#
+        )
+    };
+    let a = at(WIDGETS, "a");
+    let apply = |name: &str, manager: &str| format!("{}?fieldManager={manager}&force=true", at(WIDGETS, name));
+    let json = [("content-type", JSON)];
+    let shown = |reply: Reply, code: u16| {
+        assert_eq!(reply.code, code, "{}", &reply.body.to_string()[..200]);
+        reply.body.as_str().map(str::to_owned).expect("deep answers stay text here")
+    };
+    let created = shown(world.send("POST", WIDGETS, &json, text("a", 9_999, "1")).await, 201);
+    let changed = created.replace(r#"{"a":1}"#, r#"{"a":2}"#);
+    assert!(shown(world.send("PUT", &a, &json, changed).await, 200).contains(r#"[{"a":2}]"#));
+    shown(world.send("PATCH", &a, &[("content-type", MERGE)], r#"{"metadata":{"labels":{"x":"y"}}}"#).await, 200);
+    shown(world.send("PATCH", &a, &[("content-type", MERGE)], text("a", 9_999, "3")).await, 200);
+    shown(world.send("PATCH", &at(&a, "status"), &[("content-type", MERGE)], r#"{"status":{"x":1}}"#).await, 200);
+    let label = r#"[{"op":"add","path":"/metadata/labels/z","value":"z"}]"#;
+    shown(world.send("PATCH", &a, &[("content-type", JSON_PATCH)], label).await, 200);
+    // Comparing nested maps takes time with the square of the depth.
+    let steps = [("m", "one", 9_990, 1), ("n", "one", 2_000, 1), ("n", "two", 2_000, 2), ("n", "one", 2_000, 3)];
+    for (step, (name, manager, levels, inner)) in steps.into_iter().enumerate() {
+        let body = maps(name, levels, &inner.to_string());
+        let answer = world.send("PATCH", &apply(name, manager), &[("content-type", APPLY)], body).await;
+        assert!(shown(answer, if step < 2 { 201 } else { 200 }).contains(&format!(r#"{{"a":{inner}}}"#)), "{step}");
+    }
+    assert!(shown(world.get(WIDGETS).await, 200).contains(r#"{"a":{"a":3}}"#));
+    let watched = shown(world.get(&format!("{WIDGETS}?watch=1&timeoutSeconds=1")).await, 200);
+    assert_eq!(watched.matches(r#""type":"ADDED""#).count(), 3);
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    assert_eq!(shown(world.send("GET", WIDGETS, &table, "").await, 200).matches(r#""cells""#).count(), 3);
+    // One more level, in every form of body.
+    let deeper = world.send("POST", WIDGETS, &json, text("b", 10_001, "1")).await;
+    deeper.refused(400, "BadRequest");
+    assert!(deeper.message().contains("json parse error: invalid character '{' exceeded max depth"), "{deeper:?}");
+    let deeper = world.send("PATCH", &apply("b", "m"), &[("content-type", APPLY)], text("b", 10_001, "1")).await;
+    assert_eq!(deeper.message(), "error decoding YAML: yaml: exceeded max depth of 10000");
+    let copy = r#"[{"op":"copy","from":"/deep","path":"/deep/0/a/0/b"}]"#;
+    let deeper = world.send("PATCH", &a, &[("content-type", JSON_PATCH)], copy).await;
+    deeper.refused(422, "Invalid");
+    world.post(WIDGETS, widget("flat")).await.object();
+    world.delete(&a, Value::Null).await.object();
+    // A definition with a deep schema.
+    let (open, close) = (r#"{"type":"object","properties":{"a":"#.repeat(500), "}}".repeat(500));
+    let mut definition = super::definition(10);
+    definition["metadata"]["name"] = json!("gadgets.ex.io");
+    definition["spec"]["names"] = json!({ "plural": "gadgets", "kind": "Gadget" });
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!("THE SCHEMA");
+    let definition = definition.to_string().replace(r#""THE SCHEMA""#, &format!(r#"{open}{{"type":"string"}}{close}"#));
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world.send("POST", definitions, &json, definition).await;
+    world.run(Duration::from_secs(2)).await;
+    let gadget = r#"{"apiVersion":"ex.io/v1","kind":"Gadget","metadata":{"name":"g"}}"#;
+    world.send("POST", &WIDGETS.replace("widgets", "gadgets"), &json, gadget).await.object();
+    for path in ["/openapi/v3/apis/ex.io/v1", "/openapi/v2"] {
+        assert!(world.get(path).await.body.to_string().contains("Gadget"), "{path}");
+    }
 }

@@ -51,6 +51,7 @@ struct World {
 }
 
 /// One answer.
+#[derive(Debug)]
 struct Reply {
     code: u16,
     headers: HeaderMap,
