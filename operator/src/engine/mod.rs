@@ -14,6 +14,7 @@ use crate::cluster_api::{Caps, Key, Object};
 use crate::policy::Refusal;
 
 pub mod flux;
+pub mod operation;
 pub mod values;
 
 /// Everything a release is rendered from. Two equal wishes give byte-equal children.
