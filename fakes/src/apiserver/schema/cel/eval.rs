@@ -81,7 +81,12 @@ impl<'a> Run<'a, '_> {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 match left.compare(&right) {
                     Some(order) => Val::Bool(wanted.contains(&order)),
-                    None if matches!((&left, &right), (Val::Double(_), _) | (_, Val::Double(_))) => Val::Bool(false),
+                    None if [&left, &right]
+                        .into_iter()
+                        .any(|side| matches!(side, Val::Double(number) if number.is_nan())) =>
+                    {
+                        return Err("NaN values cannot be ordered".to_owned());
+                    }
                     None => return Err(no_such_overload()),
                 }
             }

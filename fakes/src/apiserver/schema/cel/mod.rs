@@ -5,6 +5,7 @@ pub mod cost;
 pub mod eval;
 pub mod field_path;
 pub mod functions;
+mod lex;
 pub mod library;
 pub mod parse;
 pub mod program;
