@@ -1,4 +1,4 @@
-//! What goes wrong between a client and the API server: rules, matched by who asks what for the n-th time, never by time.
+//! What goes wrong between a client and the API server or the control plane: rules, matched by who asks what for the n-th time, never by time.
 //!
 //! A rule may only do what the real world may do ([`Rule::check`]): after a commit no well-formed 4xx is possible, a
 //! reply that never existed cannot be cut in half, and watch events are never silently skipped (a missed event is a
@@ -41,13 +41,14 @@ fn first() -> u64 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pattern {
-    /// get, list, watch, create, update, patch, apply, delete; `write` for any that changes the store.
+    /// get, list, watch, create, update, patch, apply, delete; `write` for any that changes the store; poll, ack, status,
+    /// result, events, register, rotate, decommission at the control plane.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub verb: String,
-    /// Kind, plural or `plural.group`.
+    /// Kind, plural or `plural.group`; `control-plane` for every call there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Object name.
+    /// Object name, or job id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
 }
@@ -96,6 +97,11 @@ pub enum Strike {
     },
     /// The request is carried out twice by something in between.
     Twice,
+    /// The request arrives late, so that later ones overtake it.
+    Late {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The head of the reply comes late.
     SlowHead {
         /// Milliseconds.
@@ -150,7 +156,9 @@ impl Rule {
             (Strike::SlowHead { .. } | Strike::SlowBody { .. } | Strike::HalfBody, At::Before | At::After) => {
                 "there is no body yet; use at: reply"
             }
-            (Strike::Twice, At::After | At::Reply) => "doubled on the way in; use at: before",
+            (Strike::Twice | Strike::Late { .. }, At::After | At::Reply) => {
+                "this happens on the way in; use at: before"
+            }
             _ => return Ok(()),
         };
         Err(format!("fault {}: {fault}", self.id))
@@ -170,6 +178,9 @@ struct Inner {
     next: u64,
     armed: Vec<Armed>,
     fired: BTreeMap<String, u64>,
+    /// By id: how many requests matched a rule at its moment, struck or not.
+    matched: BTreeMap<String, u64>,
+    struck: Vec<String>,
 }
 
 /// The faults of one run; a cheap handle.
@@ -239,6 +250,16 @@ impl Faults {
         self.lock().fired.clone()
     }
 
+    /// How many requests matched the rules of each id, struck or not.
+    pub fn matched(&self) -> BTreeMap<String, u64> {
+        self.lock().matched.clone()
+    }
+
+    /// What was struck, in order: `After of apply helmreleases.helm.toolkit.fluxcd.io a/b`.
+    pub fn struck(&self) -> Vec<String> {
+        self.lock().struck.clone()
+    }
+
     /// Whether a rule is armed that has not struck yet.
     pub fn outstanding(&self) -> bool {
         self.lock().armed.iter().any(|armed| armed.rule.nth != 0 && armed.seen < armed.rule.nth)
@@ -247,14 +268,19 @@ impl Faults {
     /// The first armed rule that strikes this call at this moment. Every rule of that moment counts the match.
     pub(crate) fn strike(&self, actor: &str, call: &Call, at: At) -> Option<(Arc<str>, Strike)> {
         let mut inner = self.lock();
+        let Inner { armed, matched, .. } = &mut *inner;
         let mut struck = None;
-        for armed in &mut inner.armed {
+        for armed in armed {
             let rule = &armed.rule;
             let theirs = rule.actor.is_empty() || same_actor(&rule.actor, actor);
             if rule.at != at || !theirs || !rule.pattern.fits(call) {
                 continue;
             }
             armed.seen += 1;
+            match matched.get_mut(&rule.id) {
+                Some(count) => *count += 1,
+                None => drop(matched.insert(rule.id.clone(), 1)),
+            }
             if struck.is_none() && (rule.nth == 0 || armed.seen == rule.nth) {
                 struck = Some((armed.key, armed.once, rule.id.clone(), rule.strike.clone()));
             }
@@ -264,6 +290,7 @@ impl Faults {
             inner.armed.retain(|armed| armed.key != key);
         }
         *inner.fired.entry(id.clone()).or_default() += 1;
+        inner.struck.push(format!("{at:?} of {call}"));
         Some((id.into(), strike))
     }
 }

@@ -1,8 +1,9 @@
-//! The API server as its clients reach it: every request and reply recorded, and the armed faults striking.
+//! A server as its clients reach it: every request and reply recorded, and the armed faults striking. Both ways of the
+//! operator lead through here, the one to the API server and the one to the control plane.
 //!
 //! One `handle` serves the in-process transport and the TCP listener. A [`Gate`] belongs to one incarnation of a client
 //! process: once closed, nothing of that process is accepted and nothing is delivered to it, although its tasks may
-//! live until the runtime polls them once more.
+//! live until the runtime polls them once more. The [`Line`] belongs to the way: while it is cut, nobody gets through.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
@@ -57,26 +59,90 @@ impl Gate {
     }
 }
 
+/// What a way leads to.
+pub trait Upstream: Send + Sync {
+    /// Handles one request of `actor`. Dropping the future is a client that went away.
+    fn handle<'a>(&'a self, actor: &'a str, request: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>>;
+}
+
+impl Upstream for Server {
+    fn handle<'a>(&'a self, actor: &'a str, request: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(Self::handle(self, actor, request))
+    }
+}
+
+/// A way that leads nowhere: nothing is ever answered.
+pub struct Nobody;
+
+impl Upstream for Nobody {
+    fn handle<'a>(&'a self, _: &'a str, _: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Whether a way is passable for anybody.
+#[derive(Clone)]
+pub struct Line(watch::Sender<bool>);
+
+impl Default for Line {
+    fn default() -> Self {
+        Self(watch::Sender::new(true))
+    }
+}
+
+impl Line {
+    /// From now on connections are refused, and those that wait for an answer break.
+    pub fn cut(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// The way is open again.
+    pub fn mend(&self) {
+        self.0.send_replace(true);
+    }
+
+    fn is_up(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn broken(&self) {
+        let mut state = self.0.subscribe();
+        // The sender lives in self, so waiting cannot fail.
+        let _ = state.wait_for(|up| !up).await;
+    }
+}
+
 /// How long the way to the server and back takes. Half before the request is handled, half after.
 pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Server, history and faults in one; a cheap handle.
 #[derive(Clone)]
 pub struct Front {
-    server: Server,
+    server: Arc<dyn Upstream>,
     history: History,
     faults: Faults,
     latency: Option<Latency>,
+    line: Line,
 }
 
 impl Front {
-    /// Records every commit of the server from now on.
+    /// The way to the API server. Records every commit of it from now on.
     pub fn new(server: Server, history: History, faults: Faults) -> Self {
         let into = history.clone();
         server.on_commit(move |commit| {
             into.push(&commit.actor.as_str().into(), Event::Commit(Arc::new(commit.clone())));
         });
-        Self { server, history, faults, latency: None }
+        Self::to(server, history, faults)
+    }
+
+    /// The way to anything else. A server without a commit hook is told about as [`Event::Handled`].
+    pub fn to(server: impl Upstream + 'static, history: History, faults: Faults) -> Self {
+        Self { server: Arc::new(server), history, faults, latency: None, line: Line::default() }
+    }
+
+    /// What can be cut.
+    pub fn line(&self) -> &Line {
+        &self.line
     }
 
     /// The same, with a way that takes time.
@@ -121,30 +187,35 @@ impl Front {
 
         let struck = way.strike(At::Before);
         self.travel().await;
+        if !self.line.is_up() {
+            return way.lost("connection refused");
+        }
         match struck {
             None => {}
             Some(Strike::Crash) => return way.die(None).await,
             Some(Strike::Lose) => return way.lost("connection refused"),
             Some(Strike::Silence) => return way.silence("no answer").await,
             Some(Strike::Twice) => {
-                let again = Request::from_parts(parts.clone(), Full::new(body.clone()));
-                drop(self.server.handle(actor, again).await);
+                if way.carry(&parts, &body).await.is_none() {
+                    return way.lost("connection reset");
+                }
             }
+            Some(Strike::Late { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
             Some(strike) => {
-                if let Some(answer) = answer(&strike) {
+                if let Some(answer) = answer(&strike, &way.call) {
                     return Ok(way.deliver(answer).await);
                 }
             }
         }
         alive(gate).await;
-        let reply = self.server.handle(actor, Request::from_parts(parts, Full::new(body))).await;
+        let Some(reply) = way.carry(&parts, &body).await else { return way.lost("connection reset") };
 
         let struck = way.strike(At::After);
         let replaced = match struck {
             Some(Strike::Crash) => return way.die(Some(reply.status())).await,
             Some(Strike::Lose) => return way.lost("connection reset"),
             Some(Strike::Silence) => return way.silence("no answer").await,
-            Some(strike) => answer(&strike),
+            Some(strike) => answer(&strike, &way.call),
             None => None,
         };
         self.travel().await;
@@ -186,6 +257,31 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// To the server and back to its door; `None` when the line is cut meanwhile.
+    async fn carry(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
+        let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
+        let reply = tokio::select! {
+            biased;
+            reply = self.front.server.handle(self.actor, request) => reply,
+            () = self.front.line.broken() => return None,
+        };
+        if !self.call.is_control_plane() {
+            return Some(reply);
+        }
+        let (parts_of_reply, whole) = reply.into_parts();
+        let reply = whole.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+        let event = Event::Handled {
+            id: self.id,
+            call: self.call.clone(),
+            bearer: bearer(&parts.headers),
+            request: body.clone(),
+            status: parts_of_reply.status.as_u16(),
+            reply: reply.clone(),
+        };
+        self.front.history.push(self.actor, event);
+        Some(Response::from_parts(parts_of_reply, Body::whole(reply)))
+    }
+
     fn strike(&self, at: At) -> Option<Strike> {
         let (rule, strike) = self.front.faults.strike(self.actor, &self.call, at)?;
         let what = format!("{strike:?} at {at:?} of {}", self.call);
@@ -368,8 +464,20 @@ fn whole(body: Bytes) -> FrontBody {
     StreamBody::new(futures::stream::iter([Ok(Frame::data(body))]).boxed())
 }
 
-/// The canned reply of an [`Strike::Answer`].
-fn answer(strike: &Strike) -> Option<Response<Bytes>> {
+/// The credential of a request as the history shows it: the first 16 hex digits of its SHA-256, as in `observedToken`.
+fn bearer(headers: &http::HeaderMap) -> String {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.strip_prefix("Bearer ").map(fingerprint).unwrap_or_default()
+}
+
+/// The first 16 hex digits of the SHA-256 of a token.
+pub fn fingerprint(token: &str) -> String {
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(token.as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The canned reply of an [`Strike::Answer`], in the form of whoever is asked.
+fn answer(strike: &Strike, call: &Call) -> Option<Response<Bytes>> {
     let Strike::Answer { status, retry_after, plain } = strike else { return None };
     let reason = match status {
         401 => "Unauthorized",
@@ -383,7 +491,14 @@ fn answer(strike: &Strike) -> Option<Response<Bytes>> {
         504 => "Timeout",
         _ => "InternalError",
     };
-    let (content, body) = if *plain {
+    let (content, body) = if call.is_control_plane() {
+        if *plain {
+            ("text/html; charset=utf-8", format!("<html><body><h1>{status}</h1></body></html>"))
+        } else {
+            let body = serde_json::json!({ "error": "injected", "message": format!("injected {reason}") });
+            (operator::protocol::MEDIA_TYPE, body.to_string())
+        }
+    } else if *plain {
         ("text/plain; charset=utf-8", "Too many requests, please try again later.\n".to_owned())
     } else {
         let mut body = serde_json::json!({
@@ -432,6 +547,7 @@ mod tests {
                     Event::Lost { .. } => "lost",
                     Event::Delivery { .. } => "delivery",
                     Event::Commit(_) => "commit",
+                    Event::Handled { .. } => "handled",
                     Event::Fault { .. } => "fault",
                     Event::Step { .. } | Event::Phase(_) => "other",
                 };
@@ -483,6 +599,65 @@ mod tests {
             let seen: Vec<String> = seen.split(' ').map(str::to_owned).collect();
             assert_eq!(rig.create().await, (outcome, seen), "{rule}");
         }
+    }
+
+    /// A control plane that answers after ten seconds.
+    struct Slow;
+
+    impl Upstream for Slow {
+        fn handle<'a>(&'a self, _: &'a str, _: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>> {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                Response::new(Body::whole(r#"{"jobs":[]}"#))
+            })
+        }
+    }
+
+    async fn poll(rig: &Rig) -> (Option<Result<u16, Broken>>, Vec<String>) {
+        let sent = tokio::time::timeout(Duration::from_secs(60), rig.send("GET", "/api/agent/jobs?wait=30", "")).await;
+        let outcome = sent.ok().map(|outcome| outcome.map(|reply| reply.status().as_u16()));
+        (outcome, std::mem::take(&mut *rig.seen.lock().expect("no panic")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_way_to_the_control_plane_is_struck_by_the_same_rules() {
+        let polls = r#""match":{"verb":"poll","kind":"control-plane"}"#;
+        for (rule, outcome, seen) in [
+            (r#""nth":7,"strike":{"do":"lose"}"#, Some(Ok(200)), "request handled reply"),
+            (
+                r#""at":"after","strike":{"do":"lose"}"#,
+                Some(Err(Broken("connection reset"))),
+                "request handled fault lost",
+            ),
+            (r#""at":"after","strike":{"do":"crash"}"#, None, "request handled fault undelivered"),
+            (
+                r#""at":"after","strike":{"do":"answer","status":502,"plain":true}"#,
+                Some(Ok(502)),
+                "request handled fault reply",
+            ),
+            (r#""strike":{"do":"twice"}"#, Some(Ok(200)), "request fault handled handled reply"),
+            (r#""strike":{"do":"late","ms":5000}"#, Some(Ok(200)), "request fault handled reply"),
+        ] {
+            let mut rig = Rig::new(Some(&format!(r#"{{"id":"x",{polls},{rule}}}"#)));
+            rig.front = Front::to(Slow, rig.front.history.clone(), rig.faults.clone());
+            let seen: Vec<String> = seen.split(' ').map(str::to_owned).collect();
+            assert_eq!(poll(&rig).await, (outcome, seen), "{rule}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_line_breaks_what_waits_and_refuses_what_comes() {
+        let mut rig = Rig::new(None);
+        rig.front = Front::to(Slow, rig.front.history.clone(), rig.faults.clone());
+        let cut = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            rig.front.line().cut();
+        };
+        let ((waiting, seen), ()) = futures::join!(poll(&rig), cut);
+        assert_eq!((waiting, seen.join(" ")), (Some(Err(Broken("connection reset"))), "request lost".into()));
+        assert_eq!(poll(&rig).await.0, Some(Err(Broken("connection refused"))));
+        rig.front.line().mend();
+        assert_eq!(poll(&rig).await.0, Some(Ok(200)));
     }
 
     #[tokio::test(start_paused = true)]

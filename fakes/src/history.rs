@@ -1,8 +1,8 @@
 //! What happened: every request, reply, commit and watch delivery, in order.
 //!
-//! The history is the truth the oracles read. It is written by whoever carries requests to the API server (the
-//! simulator's transports) and by the server's own commit hook; it never asks the server anything, because records are
-//! pushed while the server is in the middle of a commit.
+//! The history is the truth the oracles read. It is written by whoever carries requests to the API server or to the
+//! control plane (the simulator's transports) and by the API server's own commit hook; it never asks a server anything,
+//! because records are pushed while the server is in the middle of a commit.
 //!
 //! Readers subscribe: the trace hashes, the oracles judge, a narrator tells. Nothing is kept here, so a long run does not
 //! grow.
@@ -16,18 +16,22 @@ use serde::Serialize;
 
 use crate::apiserver::Commit;
 
+/// The resource of every call to the control plane.
+pub const CONTROL_PLANE: &str = "control-plane";
+
 /// What a request asks for, read from its line alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Call {
-    /// get, list, watch, create, update, patch, apply, delete, deletecollection; `other` for discovery and the like.
+    /// get, list, watch, create, update, patch, apply, delete, deletecollection; `other` for discovery and the like; poll,
+    /// ack, status, result, events, register, rotate, decommission at the control plane.
     pub verb: &'static str,
-    /// `plural.group`, the bare plural in the core group, or the path where the verb is `other`.
+    /// `plural.group`, the bare plural in the core group, [`CONTROL_PLANE`], or the path where the verb is `other`.
     pub resource: String,
     /// `status`, `scale`, … or empty.
     pub subresource: String,
     /// The namespace, empty for cluster-scoped objects and lists across namespaces.
     pub namespace: String,
-    /// The object's name; empty for collections.
+    /// The object's name, empty for collections; the job's id at the control plane, where there is one.
     pub name: String,
     /// Path and query as sent.
     pub path: String,
@@ -37,6 +41,9 @@ impl Call {
     /// Reads method, path and content type the way the API server's routes are laid out.
     pub fn read(method: &http::Method, path_and_query: &str, content_type: Option<&str>) -> Self {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        if let Some((_, tail)) = path.split_once(operator::protocol::PATH) {
+            return Self::to_control_plane(method, tail, path_and_query);
+        }
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let other = || Self {
             verb: "other",
@@ -89,7 +96,36 @@ impl Call {
         }
     }
 
-    /// Whether a success changes the store. Reviews are created and answered, but nothing is stored.
+    /// The routes of contract §17.2.
+    fn to_control_plane(method: &http::Method, tail: &str, path_and_query: &str) -> Self {
+        let parts: Vec<&str> = tail.split('/').filter(|part| !part.is_empty()).collect();
+        let (verb, name) = match (method.as_str(), parts.as_slice()) {
+            ("GET", ["jobs"]) => ("poll", ""),
+            ("POST", ["jobs", job, "ack"]) => ("ack", *job),
+            ("POST", ["jobs", job, "status"]) => ("status", *job),
+            ("POST", ["jobs", job, "result"]) => ("result", *job),
+            ("POST", ["events"]) => ("events", ""),
+            ("POST", ["register"]) => ("register", ""),
+            ("POST", ["credentials", "rotate"]) => ("rotate", ""),
+            ("POST", ["cluster", "decommission"]) => ("decommission", ""),
+            _ => ("other", ""),
+        };
+        Self {
+            verb,
+            resource: CONTROL_PLANE.into(),
+            subresource: String::new(),
+            namespace: String::new(),
+            name: percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned(),
+            path: path_and_query.to_owned(),
+        }
+    }
+
+    /// Whether the control plane is asked, not the API server.
+    pub fn is_control_plane(&self) -> bool {
+        self.resource == CONTROL_PLANE
+    }
+
+    /// Whether a success changes the store of the cluster. Reviews are created and answered, but nothing is stored.
     pub fn writes(&self) -> bool {
         let review = self.resource.split('.').next().is_some_and(|plural| plural.ends_with("reviews"));
         matches!(self.verb, "create" | "update" | "patch" | "apply" | "delete" | "deletecollection") && !review
@@ -185,6 +221,21 @@ pub enum Event {
     },
     /// The store changed.
     Commit(Arc<Commit>),
+    /// The control plane handled a request, whether or not its reply will arrive.
+    Handled {
+        /// Of this request.
+        id: u64,
+        /// What was asked.
+        call: Arc<Call>,
+        /// With which credential: [`crate::front::fingerprint`], empty for none.
+        bearer: String,
+        /// The body it came with.
+        request: Bytes,
+        /// HTTP status.
+        status: u16,
+        /// The body of the answer.
+        reply: Bytes,
+    },
     /// A fault is about to strike (written before it does).
     Fault {
         /// The rule's id.
@@ -295,6 +346,11 @@ mod tests {
             (Method::PATCH, "/apis/g.io/v1/namespaces/a/things/t/status", apply, "apply things.g.io/status a/t"),
             (Method::DELETE, "/apis/g.io/v1/clusters/c", None, "delete clusters.g.io c"),
             (Method::DELETE, "/apis/g.io/v1/namespaces/a/things", None, "deletecollection things.g.io a/*"),
+            (Method::GET, "/api/agent/jobs?cluster=c1&wait=30", None, "poll control-plane"),
+            (Method::POST, "/odoo/api/agent/jobs/j%2D1/ack", None, "ack control-plane j-1"),
+            (Method::POST, "/api/agent/jobs/j-1/result", None, "result control-plane j-1"),
+            (Method::POST, "/api/agent/credentials/rotate", None, "rotate control-plane"),
+            (Method::GET, "/api/agent/fly", None, "other control-plane"),
             (Method::GET, "/version", None, "other /version"),
             (Method::GET, "/apis/g.io/v1", None, "other /apis/g.io/v1"),
         ] {

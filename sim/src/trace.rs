@@ -114,6 +114,10 @@ fn render(record: &Record, full: bool) -> Value {
                     "body": after.as_ref().map(|text| digest(text.as_bytes())),
                     "full": after.filter(|_| full).map(|text| shown(text.as_bytes())) })
         }
+        Event::Handled { id, call, bearer, request, status, reply } => {
+            json!({ "record": "handled", "id": id, "call": call.to_string(), "bearer": bearer, "status": status,
+                    "body": digest(request), "answer": digest(reply), "full": full.then(|| shown(reply)) })
+        }
         Event::Fault { rule, what } => json!({ "record": "fault", "rule": **rule, "what": what }),
         Event::Step { what } => json!({ "record": "step", "what": what }),
         Event::Phase(phase) => json!({ "record": "phase", "what": format!("{phase:?}") }),
@@ -124,7 +128,10 @@ fn render(record: &Record, full: bool) -> Value {
     line
 }
 
-/// A body for people: JSON as JSON, the data of Secrets left out.
+/// Members that hold a credential wherever they stand.
+const CREDENTIALS: [&str; 3] = ["token", "registrationToken", "previous-token"];
+
+/// A body for people: JSON as JSON, the data of Secrets and every credential left out.
 fn shown(body: &[u8]) -> Value {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
         return if body.is_empty() { Value::Null } else { json!(format!("{} bytes", body.len())) };
@@ -138,7 +145,7 @@ fn redact(value: &mut Value) {
         Value::Object(map) => {
             let secret = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("Secret"));
             for (key, inner) in map.iter_mut() {
-                if secret && (key == "data" || key == "stringData") || key == "token" {
+                if secret && (key == "data" || key == "stringData") || CREDENTIALS.contains(&&**key) {
                     *inner = json!("[REDACTED]");
                 } else if secret && key == "items" {
                     // The items of a typed list carry no kind of their own.

@@ -1,4 +1,5 @@
-//! The direct tier: the operator's HTTP service calls the fake API server in the same thread, without sockets.
+//! The direct tier: the operator's HTTP services call the fake API server and the fake control plane in the same thread,
+//! without sockets.
 //!
 //! Every incarnation of a process gets services of its own, all behind its [`Gate`]. When it dies the gate closes:
 //! dropping kube's controllers only *aborts* their tasks, and until the runtime polls them once more they would still
@@ -12,7 +13,7 @@ use operator::transport::{HttpService, RequestBody};
 use tower::BoxError;
 use tower::util::BoxCloneSyncService;
 
-/// A service that reaches the API server directly, as `actor`.
+/// A service that reaches what the front leads to, directly, as `actor`.
 pub fn service(front: &Front, actor: &Arc<str>, gate: &Gate) -> HttpService {
     let (front, actor, gate) = (front.clone(), actor.clone(), gate.clone());
     BoxCloneSyncService::new(tower::service_fn(move |request: http::Request<RequestBody>| {

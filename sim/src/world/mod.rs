@@ -1,4 +1,5 @@
-//! Who runs: one API server with its controllers, the fake Flux, the operator's incarnations, and people.
+//! Who runs: one API server with its controllers, the fake Flux, the control plane, the operator's incarnations, and
+//! people.
 //!
 //! Everything lives on one paused runtime. A run ends by dropping the world: nothing of it is global.
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 use fakes::apiserver::{self, Client, Server};
 use fakes::faults::Faults;
 use fakes::flux::Controller;
-use fakes::front::Front;
+use fakes::front::{Front, Latency, Nobody};
 use fakes::history::{Event, History, Phase, Record};
 use fakes::script::Order;
 use rand::Rng as _;
@@ -27,7 +28,7 @@ pub mod process;
 pub mod workload;
 
 use clock::SimulatedTime;
-use process::Process;
+use process::{Process, Surroundings};
 
 /// A running world.
 pub struct World {
@@ -35,6 +36,8 @@ pub struct World {
     pub server: Server,
     /// The way to it, recorded and with faults.
     pub front: Front,
+    /// The way to the control plane, in the same history and under the same faults.
+    pub control_plane: Front,
     /// What happened.
     pub history: History,
     /// The same as text and hash.
@@ -49,6 +52,7 @@ pub struct World {
     commits: watch::Receiver<u64>,
     operator: Option<Process>,
     tasks: JoinSet<()>,
+    seed: u64,
 }
 
 /// Somebody who follows the history.
@@ -119,25 +123,46 @@ impl World {
         let clock = apiserver::Clock::new(move || time.now());
         let server = Server::new(apiserver::Config::new(clock, plan.seed));
         let faults = Faults::default();
-        let (least, most) = plan.latency_ms;
-        let stream = Mutex::new(fork(plan.seed, "latency"));
-        let latency = move || {
-            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-            Duration::from_micros(stream.random_range(least * 1000..=most * 1000))
-        };
-        let front = Front::new(server.clone(), history.clone(), faults.clone()).with_latency(Arc::new(latency));
+        let front = Front::new(server.clone(), history.clone(), faults.clone());
+        let front = front.with_latency(latency(plan.seed, "latency", plan.latency_ms));
+        let control_plane = Front::to(Nobody, history.clone(), faults.clone());
+        let control_plane =
+            control_plane.with_latency(latency(plan.seed, "latency of the control plane", CONTROL_PLANE_LATENCY_MS));
 
         let mut tasks = JoinSet::new();
         let controllers = server.clone();
         tasks.spawn(async move { controllers.run_controllers().await });
         install::install(&server.client("admin"), &plan.definitions).await?;
         let flux = flux(&server, plan.flux, plan.seed, time, &mut tasks);
-        Ok(Self { server, front, history, trace, faults, flux, time, judge, commits, operator: None, tasks })
+        let seed = plan.seed;
+        let operator = None;
+        Ok(Self {
+            server,
+            front,
+            control_plane,
+            history,
+            trace,
+            faults,
+            flux,
+            time,
+            judge,
+            commits,
+            operator,
+            tasks,
+            seed,
+        })
     }
 
     /// Starts the operator; it is started again whenever it ends.
     pub fn start_operator(&mut self) {
-        self.operator = Some(Process::start("operator-0", self.front.clone(), self.history.clone(), self.time));
+        let around = Surroundings {
+            cluster: self.front.clone(),
+            control_plane: self.control_plane.clone(),
+            history: self.history.clone(),
+            time: self.time,
+            seed: self.seed,
+        };
+        self.operator = Some(Process::start("operator-0", around));
     }
 
     /// The operator's process.
@@ -184,6 +209,7 @@ impl World {
     pub fn heal(&self) {
         self.faults.heal();
         self.flux.heal();
+        self.control_plane.line().mend();
     }
 
     /// Waits until `reached` is true of the store.
@@ -212,6 +238,18 @@ impl World {
         self.tasks.shutdown().await;
         self.enter(Phase::End);
     }
+}
+
+/// Round trip to the control plane in milliseconds: least and most. It is somewhere on the internet.
+const CONTROL_PLANE_LATENCY_MS: (u64, u64) = (20, 60);
+
+/// A way that takes as long as `purpose` draws each time.
+fn latency(seed: u64, purpose: &str, (least, most): (u64, u64)) -> Latency {
+    let stream = Mutex::new(fork(seed, purpose));
+    Arc::new(move || {
+        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_micros(stream.random_range(least * 1000..=most * 1000))
+    })
 }
 
 /// Starts both Flux controllers. Every chart that is asked for by an exact version exists.

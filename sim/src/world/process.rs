@@ -25,6 +25,21 @@ use crate::wire::direct;
 /// How long the cluster takes to start a pod again.
 const RESTART: Duration = Duration::from_secs(1);
 
+/// What a process of the operator reaches, and what it is given.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The way to the API server.
+    pub cluster: Front,
+    /// The way to the control plane.
+    pub control_plane: Front,
+    /// Where starts and ends are told.
+    pub history: History,
+    /// Time.
+    pub time: SimulatedTime,
+    /// World seed: the ids that an incarnation draws are forked from it.
+    pub seed: u64,
+}
+
 /// One replica of the operator and the incarnation that lives now.
 pub struct Process {
     supervisor: JoinHandle<()>,
@@ -43,9 +58,9 @@ struct State {
 impl Process {
     /// Starts the first incarnation of `name`.
     #[expect(clippy::disallowed_methods, reason = "the supervisor is the process table of the simulated node")]
-    pub fn start(name: &'static str, front: Front, history: History, time: SimulatedTime) -> Self {
+    pub fn start(name: &'static str, around: Surroundings) -> Self {
         let (state, _) = watch::channel(State { down: RESTART, ..State::default() });
-        let supervisor = tokio::spawn(supervise(name, front, history, time, state.clone()));
+        let supervisor = tokio::spawn(supervise(name, around, state.clone()));
         Self { supervisor, state }
     }
 
@@ -75,13 +90,8 @@ impl Process {
 }
 
 #[expect(clippy::disallowed_methods, reason = "an incarnation is a process of its own, ended by its supervisor")]
-async fn supervise(
-    name: &'static str,
-    front: Front,
-    history: History,
-    time: SimulatedTime,
-    state: watch::Sender<State>,
-) {
+async fn supervise(name: &'static str, around: Surroundings, state: watch::Sender<State>) {
+    let history = around.history.clone();
     let node: Arc<str> = "kubelet".into();
     loop {
         let gate = Gate::default();
@@ -93,7 +103,7 @@ async fn supervise(
         });
         let actor: Arc<str> = format!("{name}.{incarnation}").into();
         history.push(&node, Event::Step { what: format!("{actor} starts") });
-        let mut task = AbortOnDrop(tokio::spawn(incarnate(actor.clone(), front.clone(), gate.clone(), time)));
+        let mut task = AbortOnDrop(tokio::spawn(incarnate(actor.clone(), around.clone(), gate.clone())));
         let end = tokio::select! {
             biased;
             () = gate.closed() => "loses power".to_owned(),
@@ -138,21 +148,22 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 /// Ids that differ between incarnations and not between runs.
-fn entropy(actor: &str) -> Entropy {
-    let stream = Mutex::new(fork(0, actor));
+fn entropy(seed: u64, actor: &str) -> Entropy {
+    let stream = Mutex::new(fork(seed, actor));
     Entropy::new(move |bytes| stream.lock().unwrap_or_else(PoisonError::into_inner).fill(bytes))
 }
 
 /// The production operator, given simulated parts. Returns when it ends by itself, with the reason.
-async fn incarnate(actor: Arc<str>, front: Front, gate: Gate, time: SimulatedTime) -> String {
+async fn incarnate(actor: Arc<str>, around: Surroundings, gate: Gate) -> String {
+    let time = around.time;
     let config = Config { identity: actor.to_string(), operator_namespace: SYSTEM.into(), ..Config::default() };
     let address = http::Uri::from_static("http://apiserver");
     let parts = Parts {
-        cluster: direct::service(&front, &actor, &gate),
-        control_plane: direct::nowhere(),
+        cluster: direct::service(&around.cluster, &actor, &gate),
+        control_plane: direct::service(&around.control_plane, &actor, &gate),
         kube: connect::plain(address),
         clock: Clock::new(move || time.now()),
-        entropy: entropy(&actor),
+        entropy: entropy(around.seed, &actor),
         config,
         probes: None,
     };
