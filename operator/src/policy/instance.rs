@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{Class, Refusal, Settings, secrets};
 use crate::api::application_instance::{Mode, SourceType, ValuesSource};
 use crate::api::common::KeyRef;
-use crate::api::{ApplicationInstanceSpec, Open};
-use crate::cluster_api::TOO_DEEP;
+use crate::api::{ApplicationInstanceSpec, Open, annotation};
+use crate::cluster_api::{Object, TOO_DEEP};
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant pattern compiles")
@@ -188,6 +188,28 @@ fn members(values: &crate::api::application_instance::Values) -> Result<(), Refu
     Ok(())
 }
 
+/// Annotations that decide over life and death, with the words they know (contract §4.2). `enabled` is the opposite of
+/// `disabled` in Flux, whose annotation this one resembles; objects of the existing agent may carry it.
+const WORDS: [(&str, &[&str]); 3] = [
+    (annotation::DELETION_POLICY, &["orphan"]),
+    (annotation::HELMRELEASE_AUTHORITY, &["external"]),
+    (annotation::RECONCILE, &["disabled", "enabled"]),
+];
+
+/// Whether every such annotation says a word it knows. Each is only ever set to keep something from being changed or
+/// removed: one that is misspelt must not be found out by the loss of an application.
+pub fn words(instance: &Object) -> Result<(), Refusal> {
+    for (name, known) in WORDS {
+        if instance.annotation(name).is_some_and(|word| !word.is_empty() && !known.contains(&word)) {
+            return Err(Refusal::shape(format!(
+                "the annotation {name} must be {}; correct it or remove it. Until then nothing is changed, and a deletion leaves the application in place",
+                known.join(" or ")
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Controllers that integrations need (contract §5.1).
 pub fn dependencies(spec: &ApplicationInstanceSpec, settings: &Settings) -> Result<(), Refusal> {
     let Some(integrations) = &spec.integrations else { return Ok(()) };
@@ -309,6 +331,22 @@ mod tests {
             assert_eq!((evil.class, evil.code), (Class::Policy, "ChartSourceNotAllowed"));
         }
         assert_eq!(verdict(&with("/chart/url", json!("oci://charts.example.org/apps/a..b")), &settings), Ok(()));
+    }
+
+    #[test]
+    fn an_annotation_says_a_word_it_knows_or_nothing() {
+        let say = |name: &str, word: &str| words(&Object(json!({"metadata": {"annotations": {name: word}}})));
+        for (name, known) in WORDS {
+            for word in known.iter().chain(&[""]) {
+                assert_eq!(say(name, word), Ok(()), "{name}: {word}");
+            }
+            for word in ["Orphan", "orphan ", "delete", "External", "operator", "Disabled", "true", "hunter2"] {
+                let refusal = say(name, word).unwrap_err();
+                assert_eq!(refusal.class, Class::Shape);
+                assert!(refusal.text().contains(name) && !refusal.text().contains("hunter2"), "{}", refusal.text());
+            }
+        }
+        assert_eq!(words(&Object(json!({}))), Ok(()));
     }
 
     #[test]

@@ -71,6 +71,10 @@ fn shapes() -> Vec<Row> {
         fine("null-values", "nulls, empty lists, the largest and the smallest number", inline(all)),
         fine("unicode", "other scripts, control characters and keys that look like paths", inline(unicode)),
         fine("deep", "maps nested sixty times", inline(nested(60))),
+        fine("deepest", "as deep as is read, and its record of owners deeper", inline(nested(LEVELS))),
+        too_deep("deeper", LEVELS + 1),
+        too_deep("deeper-still", 200),
+        too_deep("bottomless", 600),
         fine("long", "one value of a mebibyte less a bit", inline(json!({"text": "x".repeat(1_000_000)}))),
         fine("many", "ten thousand keys", inline(many(10_000))),
         fine("notes", "annotations up to the limit", annotated("example.org/notes", "n".repeat(250 * 1024))),
@@ -91,6 +95,14 @@ fn shapes() -> Vec<Row> {
             },
         ),
     ]
+}
+
+/// Levels of inline values with which an instance is just read: three stand above them.
+const LEVELS: usize = 125 - 3;
+
+fn too_deep(name: &'static str, levels: usize) -> Row {
+    let what = "maps nested deeper than is read";
+    row(name, what, "Blocked=T/ValidationFailed", "deeper than 125 levels", inline(nested(levels)))
 }
 
 const LONGEST: &str = "n23456789012345678901234567890123456789012345678901234567890123";
@@ -130,21 +142,28 @@ fn identities() -> Vec<Row> {
                 manifest["spec"]["release"]["namespace"] = json!("kube-system");
             },
         ),
-        fine(
+        row(
             "half-off",
             "reconcile says Disabled, which is not disabled",
+            "Blocked=T/ValidationFailed",
+            "reconcile must be disabled or enabled",
             annotated(annotation::RECONCILE, "Disabled".into()),
         ),
-        fine(
+        row(
             "orphaned",
             "a deletion policy that does not exist",
+            "Blocked=T/ValidationFailed",
+            "deletion-policy must be orphan",
             annotated(annotation::DELETION_POLICY, "keep".into()),
         ),
-        fine(
+        row(
             "outsourced",
             "an authority that does not exist",
+            "Blocked=T/ValidationFailed",
+            "helmrelease-authority must be external",
             annotated(annotation::HELMRELEASE_AUTHORITY, "External".into()),
         ),
+        fine("enabled", "the opposite of paused", annotated(annotation::RECONCILE, "enabled".into())),
         fine(
             "retried",
             "a retry value of many odd characters",
@@ -296,10 +315,28 @@ async fn what_the_api_server_lets_in_ends_in_a_named_condition_and_delays_nobody
     run.apply(&rows).await;
     undelayed(run.neighbour("neighbour", 120).await, alone);
     run.judge(&rows).await;
-    // A wrong word in an annotation is not half a right one.
-    let owners = |release: Value| release["metadata"]["ownerReferences"].as_array().map_or(0, Vec::len);
-    assert_eq!(owners(run.stage.get(&release("orphaned")).await), 1);
     assert_eq!(run.stage.get(&release("paused")).await, Value::Null);
+    // A wrong word in an annotation of what runs: it is told, and the application survives the deletion.
+    let (code, _) = run
+        .stage
+        .admin
+        .merge_patch(
+            &instance("enabled"),
+            &json!({"metadata": {"annotations": {annotation::DELETION_POLICY: "Orphan"}}}),
+        )
+        .await;
+    assert_eq!(code, 200);
+    run.stage.pass(20).await;
+    let said = run.stage.conditions("enabled").await;
+    assert!(
+        said.contains(&"Blocked=T/ValidationFailed".into()) && said.contains(&"Ready=T/HelmReleaseReady".into()),
+        "{said:?}"
+    );
+    run.stage.admin.delete(&instance("enabled"), None).await;
+    run.stage.pass(20).await;
+    assert_eq!(run.stage.instance("enabled").await, Value::Null);
+    assert_eq!(run.stage.get(&release("enabled")).await["metadata"]["deletionTimestamp"], Value::Null);
+    assert!(run.stage.get(&release("enabled")).await.is_object());
     // Nothing goes on.
     run.stage.pass(60).await;
     run.stage.writes();

@@ -237,7 +237,7 @@ impl Case {
         decide(&self.snapshot, self.now)
     }
 
-    /// The snapshot after the plan's status was stored and the plan's applies were made.
+    /// The snapshot after the plan's status was stored and the plan's applies and patches of children were made.
     pub(super) fn then(mut self) -> Self {
         for effect in self.plan().effects {
             match effect {
@@ -263,6 +263,16 @@ impl Case {
                         live["status"] = json!({"observedGeneration": -1});
                     }
                     *look = Look::Found(Box::new(Object(live)));
+                }
+                Effect::Patch { key, merge: patch, .. } => {
+                    let look = match key.kind.kind.as_str() {
+                        "HelmRelease" => &mut self.snapshot.release,
+                        "OCIRepository" | "HelmRepository" => &mut self.snapshot.source,
+                        _ => continue,
+                    };
+                    if let Look::Found(live) = look {
+                        merge(&mut live.0, &patch);
+                    }
                 }
                 _ => {}
             }
@@ -365,4 +375,22 @@ pub(super) fn told(plan: &Plan) -> Vec<String> {
 
 pub(super) const fn seconds(seconds: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
+}
+
+/// RFC 7386.
+fn merge(into: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (name, value) in patch {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut into[name], value);
+        }
+    }
 }

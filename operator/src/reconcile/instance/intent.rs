@@ -51,6 +51,7 @@ fn wish(instance: &Object, settings: &Settings) -> Result<Option<Wish>, Refusal>
     if spec.mode.is(Mode::Placeholder) {
         return Ok(None);
     }
+    policy::instance::words(instance)?;
     policy::instance::dependencies(&spec, settings)?;
     // check() has just said that they are there.
     let (Some(chart), Some(release), Some(values)) = (spec.chart, spec.release, spec.values) else { return Ok(None) };

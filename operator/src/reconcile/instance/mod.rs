@@ -147,9 +147,10 @@ fn paused(instance: &Object) -> bool {
     instance.annotation(annotation::RECONCILE) == Some("disabled")
 }
 
-/// Whether deletion leaves everything in place.
+/// Whether deletion leaves everything in place: by request, or because it cannot be read what is requested.
 fn orphaning(instance: &Object) -> bool {
     instance.annotation(annotation::DELETION_POLICY) == Some("orphan")
+        || crate::policy::instance::words(instance).is_err()
 }
 
 /// Whether somebody else writes the HelmRelease.

@@ -28,6 +28,26 @@ fn a_paused_instance_writes_nothing_and_lets_go_of_its_children() {
 }
 
 #[test]
+fn a_misspelt_annotation_blocks_and_its_deletion_leaves_the_application() {
+    for (name, word) in [
+        (annotation::DELETION_POLICY, "Orphan"),
+        (annotation::HELMRELEASE_AUTHORITY, "External"),
+        (annotation::RECONCILE, "Disabled"),
+    ] {
+        let running = Case::new().deployed().then().spec("/chart/version", json!("7.0.0")).generation(2);
+        let misspelt = running.annotate(name, word);
+        misspelt.check(
+            State::Live,
+            &["patch HelmRelease", "status", "event ReconcileFailed"],
+            &["Blocked=T/ValidationFailed", "Ready=T/HelmReleaseReady"],
+        );
+        let detached = misspelt.then().release(|release| release["metadata"]["ownerReferences"] = json!([]));
+        assert_eq!(told(&detached.clone().plan()), Vec::<String>::new(), "{name}");
+        assert_eq!(told(&detached.deleting().plan()), ["finalizer off"], "{name}");
+    }
+}
+
+#[test]
 fn an_external_release_is_only_observed() {
     let case = Case::new().deployed().annotate(annotation::HELMRELEASE_AUTHORITY, "external").release(|release| {
         release["metadata"]["labels"] = json!({});
