@@ -116,6 +116,23 @@ async fn an_apply_with_a_uid_neither_resurrects_nor_hijacks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_apply_with_a_version_undoes_nothing_that_was_written_since() {
+    let cluster = Cluster::start().await;
+    let api = cluster.api("operator");
+    let read = api.apply(&config_map("a", "1"), Manager::Operator, false).await.expect("created");
+    let of = |object: &Object, value: &str| {
+        let mut wanted = config_map("a", value);
+        wanted.0["metadata"]["uid"] = object.0["metadata"]["uid"].clone();
+        wanted.0["metadata"]["resourceVersion"] = object.0["metadata"]["resourceVersion"].clone();
+        wanted
+    };
+    api.apply(&of(&read, "3"), Manager::Operator, false).await.expect("unchanged since");
+    let late = api.apply(&of(&read, "2"), Manager::Operator, false).await;
+    assert!(matches!(late, Err(ApiError::Conflict { .. })), "{late:?}");
+    assert_eq!(api.get(&key("a")).await.expect("read").expect("there").0["data"]["a"], "3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_apply_over_another_managers_field_names_it() {
     let cluster = Cluster::start().await;
     let api = cluster.api("operator");

@@ -1,5 +1,7 @@
 //! An instance that wants a release: render it, see what stands in the way, write what is missing, say how it is.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -15,7 +17,10 @@ use crate::api::condition::{Reason, find};
 use crate::cluster_api::Object;
 use crate::engine::{Child, Children, Expected, Progress, Reading, Role, Wish};
 use crate::policy::Refusal;
-use crate::reconcile::Plan;
+use crate::reconcile::{Effect, Plan};
+
+/// The change itself wakes the next pass; this is for a patch that turns out to change nothing.
+const SOON: Duration = Duration::from_secs(1);
 
 pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Plan {
     let intent = intent(instance, &snapshot.settings);
@@ -64,7 +69,14 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
         }
         wakes.push(rest_wake(wish, &reading));
     }
-    planned.extend(missing.iter().map(|child| apply(snapshot, child)));
+    // An apply insists on the version that was read, so what is patched above is applied by the next pass.
+    let patched =
+        |child: &Child| planned.iter().any(|effect| matches!(effect, Effect::Patch { key, .. } if *key == child.key));
+    let (later, due): (Vec<&Child>, Vec<&Child>) = missing.into_iter().partition(|child| patched(child));
+    if !later.is_empty() {
+        wakes.push(Some(SOON));
+    }
+    planned.extend(due.into_iter().map(|child| apply(snapshot, child)));
     if free && !release_missing {
         planned.extend(superseded(snapshot, children, &reading));
     }

@@ -50,9 +50,14 @@ pub(super) fn rewrites(snapshot: &Snapshot, child: &Child) -> bool {
 
 pub(super) fn apply(snapshot: &Snapshot, child: &Child) -> Effect {
     let mut object = child.object.clone();
+    let live = look(snapshot, child.role).found();
     // With its uid an apply can neither bring back an object that is gone nor take over one that took its name.
-    if let Some(uid) = look(snapshot, child.role).found().and_then(Object::uid) {
+    if let Some(uid) = live.and_then(Object::uid) {
         object.0["metadata"]["uid"] = json!(uid.0);
+    }
+    // With the version it cannot undo what a newer leader wrote since: arriving late, it would lower the generation.
+    if let Some(version) = live.and_then(Object::version) {
+        object.0["metadata"]["resourceVersion"] = json!(version.0);
     }
     Effect::Apply { object, manager: Manager::Operator, force: false }
 }
