@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use serde::{Deserialize, Serialize};
 
 use super::{Call, MEDIA_TYPE};
@@ -142,6 +144,12 @@ pub fn read(
         }
         _ => Err(Trouble::Misconfigured { why: format!("it answers {status}") }),
     }
+}
+
+/// The server's clock, from its `Date` header.
+pub fn date(answer: &http::Response<Bytes>) -> Option<Timestamp> {
+    let text = answer.headers().get(header::DATE)?.to_str().ok()?;
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 fn of_our_type(answer: &http::Response<Bytes>) -> bool {

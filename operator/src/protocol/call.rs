@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::answer::Closed;
-use super::event::EventBatch;
+use super::event::{EventBatch, HEARTBEAT};
 use super::job::StatusBody;
 use super::register::{RegisterRequest, RotateRequest};
 use super::{MEDIA_TYPE, PATH, proof};
@@ -62,6 +62,12 @@ impl Call {
             Call::Register(_) => Duration::from_secs(60),
             _ => Duration::from_secs(30),
         }
+    }
+
+    /// Whether it is a heartbeat and nothing else: the only request that a rejected credential still sends.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self, Call::Events(batch)
+            if !batch.events.is_empty() && batch.events.iter().all(|event| event.kind == HEARTBEAT))
     }
 
     /// In a word or two, for logs.

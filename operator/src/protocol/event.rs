@@ -6,6 +6,9 @@ use serde_json::Value;
 /// Most events of one request (contract §20.2).
 pub const BATCH_MAX: usize = 100;
 
+/// Kind of the event that says "still here" (contract §20.1).
+pub const HEARTBEAT: &str = "ClusterHeartbeat";
+
 /// The body of `POST events`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -51,10 +51,27 @@ pub struct Credentials {
     pub issued_at: Option<String>,
     /// `token-expires-at`, RFC 3339.
     pub expires_at: Option<String>,
+    /// `registered-with` (additive): fingerprint of the registration token that this credential came from.
+    pub registered_with: Option<String>,
+    /// `organization-id` (additive): from the registration.
+    pub organization: Option<String>,
+    /// `metadata.creationTimestamp`: the credential is at most that old.
+    pub created: Option<String>,
+    /// The Secret names owners: older agents did so, and foreground deletion of the Cluster would take it first.
+    pub owned: bool,
     /// `pending-registration-id`.
     pub pending_registration: Option<String>,
     /// `pending-rotation-id`.
     pub pending_rotation: Option<String>,
+}
+
+impl Connection {
+    /// The credential, unless it belongs to another identity than the Cluster has.
+    pub fn token(&self) -> Option<&SecretText> {
+        let credentials = self.credentials.as_ref()?;
+        let other = credentials.cluster_id.is_some() && credentials.cluster_id != self.cluster_id;
+        credentials.token.as_ref().filter(|_| !other)
+    }
 }
 
 /// Kind of the Cluster.
@@ -76,7 +93,8 @@ pub fn value(secret: &Object, key: &str) -> Option<Bytes> {
     STANDARD.decode(text).ok().map(Bytes::from)
 }
 
-fn text(secret: &Object, key: &str) -> Option<String> {
+/// One value of a Secret as text without space around it; `None` where it is missing, empty or no text.
+pub fn text(secret: &Object, key: &str) -> Option<String> {
     let text = String::from_utf8(value(secret, key)?.to_vec()).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_string())
@@ -94,6 +112,14 @@ impl Credentials {
             previous: text(secret, "previous-token").map(SecretText::new),
             issued_at: text(secret, "token-issued-at"),
             expires_at: text(secret, "token-expires-at"),
+            registered_with: text(secret, "registered-with"),
+            organization: text(secret, "organization-id"),
+            created: secret.0.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(String::from),
+            owned: secret
+                .0
+                .pointer("/metadata/ownerReferences")
+                .and_then(Value::as_array)
+                .is_some_and(|all| !all.is_empty()),
             pending_registration: text(secret, "pending-registration-id"),
             pending_rotation: text(secret, "pending-rotation-id"),
         }
@@ -150,6 +176,7 @@ pub async fn read<A: ClusterApi>(api: &A, place: &SecretPlace) -> Result<Connect
     });
     let endpoint = filled(&spec.control_plane_endpoint)
         .or_else(|| filled(&spec.control_plane_base_url))
+        .or_else(|| credentials.as_ref()?.base_url.clone())
         .map(|endpoint| endpoint.trim_end_matches('/').to_string());
     Ok(Connection {
         cluster: Some(cluster.clone()),

@@ -1,7 +1,11 @@
 //! The one way to the control plane. Poller, result sender, reporter, heartbeat and rotation all go through it, so none
 //! keeps a copy of the credential (contract §15.2).
+//!
+//! What it remembers (contact, pace, backlog, attempts) is an index of this process and no fact about the cluster: a restart
+//! begins without it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +13,25 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::connection::{self, Connection, SecretPlace};
+use crate::api::secret::SecretText;
 use crate::cluster_api::{ApiError, ClusterApi};
 use crate::protocol::answer::{self, Closed};
 use crate::protocol::{Call, Trouble};
 use crate::transport::Transport;
+
+mod attempt;
+mod backlog;
+mod contact;
+pub mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use attempt::{Attempt, Exchange};
+use backlog::Backlog;
+use contact::Bearer;
+pub use contact::{Contact, RUN, SILENCE, Standing};
+pub use pace::Group;
+use pace::Pace;
 
 /// How long a reading of the connection counts (contract §15.2, §27.3).
 const FRESH: Duration = Duration::from_secs(10);
@@ -24,20 +43,16 @@ pub struct Link<A, T> {
     place: SecretPlace,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     read: tokio::sync::Mutex<Option<(Arc<Connection>, Instant)>>,
-    contact: Mutex<Contact>,
+    known: Mutex<Known>,
 }
 
-/// What the last requests told about the other side. Not a fact about the cluster: it is gone with the process.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Contact {
-    /// The last request that was answered as one of ours, whatever the answer.
-    pub answered: Option<Instant>,
-    /// Why the last request failed, if it did.
-    pub trouble: Option<Trouble>,
-    /// How far the control plane's clock is ahead of ours, from its `Date` headers.
-    pub ahead: jiff::SignedDuration,
-    /// The credential was rejected: only probes are sent.
-    pub rejected: bool,
+#[derive(Default)]
+struct Known {
+    contact: Contact,
+    poll: Pace,
+    post: Pace,
+    backlog: Backlog,
+    attempts: BTreeMap<Exchange, Attempt>,
 }
 
 impl<A: ClusterApi, T: Transport> Link<A, T> {
@@ -48,8 +63,13 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
         place: SecretPlace,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Self {
-        let contact = Mutex::new(Contact::default());
-        Self { api, transport, place, now: Box::new(now), read: tokio::sync::Mutex::new(None), contact }
+        let read = tokio::sync::Mutex::new(None);
+        Self { api, transport, place, now: Box::new(now), read, known: Mutex::default() }
+    }
+
+    /// Where the credentials Secret is.
+    pub fn place(&self) -> &SecretPlace {
+        &self.place
     }
 
     /// The connection, at most ten seconds old.
@@ -65,6 +85,7 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
         }
         let at = Instant::now();
         let connection = Arc::new(connection::read(&*self.api, &self.place).await?);
+        self.known().contact.concerns(&connection);
         *read = Some((Arc::clone(&connection), at));
         Ok(connection)
     }
@@ -76,36 +97,150 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
 
     /// What is known of the other side.
     pub fn contact(&self) -> Contact {
-        self.contact.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known().contact.clone()
+    }
+
+    /// How long until the next request of the group may start. Ask before every poll and every post.
+    pub fn wait(&self, group: Group) -> Duration {
+        let known = self.known();
+        match group {
+            Group::Poll => known.poll.wait(Instant::now()),
+            Group::Post => known.post.wait(Instant::now()),
+        }
+    }
+
+    /// Whether a poll may start: not between a disconnection and the delivery of what waited (contract §21, §29.59).
+    pub fn may_poll(&self) -> bool {
+        self.known().backlog.may_poll(Instant::now())
+    }
+
+    /// How many results are not acknowledged: told by intake whenever it changes.
+    pub fn results_waiting(&self, count: usize) {
+        self.known().backlog.results(count);
+    }
+
+    /// Whether events or a snapshot are not acknowledged: told by report whenever it changes.
+    pub fn events_waiting(&self, undelivered: bool) {
+        self.known().backlog.events(undelivered);
+    }
+
+    /// Whether every result and event is acknowledged, as far as intake and report have told.
+    pub fn told(&self) -> bool {
+        self.known().backlog.told()
+    }
+
+    /// What `Disconnected` of the Cluster says: told by the cluster loop with every pass.
+    pub fn disconnected(&self, disconnected: bool) {
+        let mut known = self.known();
+        let silent = known.contact.silent(Instant::now());
+        known.backlog.disconnected(disconnected, silent);
+    }
+
+    /// How the last exchange of this kind went, if this process tried one.
+    pub fn attempt(&self, exchange: Exchange) -> Option<Attempt> {
+        self.known().attempts.get(&exchange).cloned()
+    }
+
+    /// Takes note of an exchange.
+    pub(super) fn attempted(&self, exchange: Exchange, of: &str, answer: Result<(), Trouble>) {
+        let mut known = self.known();
+        let before = known.attempts.remove(&exchange);
+        known.attempts.insert(exchange, Attempt::after(before, of, answer, Instant::now()));
     }
 
     /// Sends one call with the credential of this moment; the body of a success.
     ///
+    /// A 401 is not believed before the Secret was read again and `previous-token` was tried (contract §15.2).
+    ///
     /// # Errors
     /// See [`Trouble`].
     pub async fn call(&self, call: &Call) -> Result<Bytes, Trouble> {
-        let connection = self.connection().await.map_err(|_| Trouble::Closed(Closed::Unread))?;
-        let endpoint = connection.endpoint.as_deref().ok_or(Trouble::Closed(Closed::NoEndpoint))?;
-        let token = match call {
-            Call::Register(request) => request.registration_token.clone(),
-            _ => {
-                let token = connection.credentials.as_ref().and_then(|credentials| credentials.token.clone());
-                token.ok_or(Trouble::Closed(Closed::NoCredential))?
+        let connection = self.read_for_call().await?;
+        if let Call::Register(request) = call {
+            return self.send(call, &connection, Bearer::Registration, &request.registration_token).await;
+        }
+        // A decommission is asked for once whatever stands: a rejection is an answer to it.
+        let unasked = call.is_heartbeat() || matches!(call, Call::Decommission);
+        if self.contact().rejected() && !unasked {
+            return Err(Trouble::Closed(Closed::Rejected));
+        }
+        let token = connection.token().ok_or(Trouble::Closed(Closed::NoCredential))?;
+        let first = self.exchange(call, &connection, token).await;
+        if first != Err(Trouble::Unauthorized) {
+            return self.settled(call, Bearer::Current, token, first);
+        }
+        self.reload().await;
+        let connection = self.read_for_call().await?;
+        let newer = connection.token().ok_or(Trouble::Closed(Closed::NoCredential))?;
+        if newer != token {
+            let second = self.exchange(call, &connection, newer).await;
+            if second != Err(Trouble::Unauthorized) {
+                return self.settled(call, Bearer::Current, newer, second);
             }
-        };
-        let request = call.request(endpoint, &token, (self.now)()).map_err(Trouble::Closed)?;
+        }
+        let previous = connection.credentials.as_ref().and_then(|credentials| credentials.previous.as_ref());
+        if let Some(previous) = previous.filter(|previous| *previous != newer) {
+            let third = self.exchange(call, &connection, previous).await;
+            if third.is_ok() {
+                return self.settled(call, Bearer::Previous, newer, third);
+            }
+        }
+        self.settled(call, Bearer::Current, newer, Err(Trouble::Unauthorized))
+    }
+
+    async fn read_for_call(&self) -> Result<Arc<Connection>, Trouble> {
+        self.connection().await.map_err(|_| Trouble::Closed(Closed::Unread))
+    }
+
+    async fn send(
+        &self,
+        call: &Call,
+        connection: &Connection,
+        bearer: Bearer,
+        token: &SecretText,
+    ) -> Result<Bytes, Trouble> {
+        let answer = self.exchange(call, connection, token).await;
+        self.settled(call, bearer, token, answer)
+    }
+
+    /// One request and its answer. Only the pace of its group learns of it.
+    async fn exchange(&self, call: &Call, connection: &Connection, token: &SecretText) -> Result<Bytes, Trouble> {
+        let endpoint = connection.endpoint.as_deref().ok_or(Trouble::Closed(Closed::NoEndpoint))?;
+        let request = call.request(endpoint, token, (self.now)()).map_err(Trouble::Closed)?;
         let began = Instant::now();
         let answer = self.transport.send(request, call.deadline(), &connection.dial).await;
+        let date = answer.as_ref().ok().and_then(answer::date);
         let result = answer::read(call, answer, began.elapsed());
-        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
-        match &result {
-            Ok(_) => {
-                contact.answered = Some(Instant::now());
-                contact.trouble = None;
-            }
-            Err(trouble) => contact.trouble = Some(trouble.clone()),
+        let mut known = self.known();
+        if let (Some(date), Ok(_)) = (date, &result) {
+            known.contact.ahead = date.duration_since((self.now)());
         }
-        drop(contact);
+        if let Some(group) = Group::of(call) {
+            let key = connection.cluster_id.as_deref().unwrap_or_default();
+            let pace = if group == Group::Poll { &mut known.poll } else { &mut known.post };
+            pace.note(group, result.as_ref().map(drop), began, Instant::now(), key);
+        }
         result
+    }
+
+    /// What an answer says of the other side and of the credential.
+    fn settled(
+        &self,
+        call: &Call,
+        bearer: Bearer,
+        token: &SecretText,
+        answer: Result<Bytes, Trouble>,
+    ) -> Result<Bytes, Trouble> {
+        let now = Instant::now();
+        let mut known = self.known();
+        known.contact.note(call, bearer, token, answer.as_ref().map(drop), now);
+        if known.contact.answered == Some(now) {
+            known.backlog.answered(now);
+        }
+        answer
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
