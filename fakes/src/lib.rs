@@ -9,4 +9,5 @@ pub mod flux;
 pub mod front;
 pub mod history;
 pub mod kinds;
+pub mod odoo;
 pub mod script;
