@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod call;
+pub mod claim;
 pub mod event;
 pub mod job;
 pub mod proof;
