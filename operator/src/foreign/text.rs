@@ -9,9 +9,13 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant pattern compiles")
 }
 
-/// In this order: what protects secrets comes first, what removes numbers last.
-static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
-    [
+fn rules(rules: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
+    rules.iter().map(|(rule, with)| (pattern(rule), *with)).collect()
+}
+
+/// What protects secrets. It comes before everything that changes text.
+static SECRETS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    rules(&[
         (r"-----BEGIN [A-Z0-9 ]+-----(?s:.*?)(?:-----END [A-Z0-9 ]+-----|$)", "[REDACTED]"),
         // Up to the last `@`: a password may hold one.
         (r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]+@", "$1"),
@@ -20,6 +24,12 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r#"(?i)\b([A-Za-z0-9_.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*)(?:"[^"]*"|'[^']*'|[^\s,;)}\]]+)"#,
             "$1[REDACTED]",
         ),
+    ])
+});
+
+/// What removes numbers, in this order.
+static VOLATILE: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    rules(&[
         (r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?\b", "<time>"),
         (r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b", "<id>"),
         (r"\b0x[0-9a-fA-F]{6,}\b", "<id>"),
@@ -30,27 +40,51 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"\b\d+ (attempt|retr|failure|time)", "<n> $1"),
         (r"\b(attempt|retry|try)(s?:?) #?\d+", "$1$2 <n>"),
         (r"([A-Za-z0-9-]+/[A-Za-z0-9.-]+)\.v\d+\b", "$1"),
-        (r"[\s\x00-\x1f]+", " "),
-    ]
-    .into_iter()
-    .map(|(rule, with)| (pattern(rule), with))
-    .collect()
+    ])
 });
+
+/// Line breaks and control characters.
+static BLANKS: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\s\x00-\x1f]+"));
 
 /// Longest text looked at; the rest is dropped.
 const BYTES_MAX: usize = 8192;
 
 /// The text without secrets, addresses, times, counters and line breaks.
 pub fn stable(text: &str) -> String {
-    let mut end = text.len().min(BYTES_MAX);
+    without(text, &[&SECRETS, &VOLATILE])
+}
+
+/// The text without secrets and line breaks, for what is said once: times and numbers stay.
+pub fn redacted(text: &str) -> String {
+    without(text, &[&SECRETS])
+}
+
+fn without(text: &str, lists: &[&[(Regex, &str)]]) -> String {
+    let mut text = text[..boundary(text, BYTES_MAX)].to_string();
+    for (rule, with) in lists.iter().copied().flatten() {
+        text = rule.replace_all(&text, *with).into_owned();
+    }
+    BLANKS.replace_all(&text, " ").trim().to_string()
+}
+
+/// The text if it has at most `max` bytes, else its beginning with a marker (contract §22).
+pub fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_string();
+    }
+    format!("{}{MARKER}", &text[..boundary(text, max.saturating_sub(MARKER.len()))])
+}
+
+/// Says that a text goes on.
+const MARKER: &str = "…";
+
+/// The last character boundary at or before `max`.
+fn boundary(text: &str, max: usize) -> usize {
+    let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut text = text[..end].to_string();
-    for (rule, with) in RULES.iter() {
-        text = rule.replace_all(&text, *with).into_owned();
-    }
-    text.trim().to_string()
+    end
 }
 
 /// `Reason: message`, the form in which an engine is quoted.
@@ -116,5 +150,12 @@ mod tests {
     #[test]
     fn huge_text_is_cut_at_a_character() {
         assert!(stable(&"ü".repeat(100_000)).len() <= BYTES_MAX);
+        assert_eq!((cut("üü", 4).as_str(), cut("üüü", 5).as_str(), cut("abcdef", 5).as_str()), ("üü", "ü…", "ab…"));
+    }
+
+    #[test]
+    fn what_is_said_once_keeps_its_times() {
+        let text = redacted("created 2026-01-02T03:04:05Z,\npassword=hunter2, after 15m");
+        assert_eq!(text, "created 2026-01-02T03:04:05Z, password=[REDACTED], after 15m");
     }
 }

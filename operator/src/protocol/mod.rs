@@ -12,6 +12,7 @@ pub mod event;
 pub mod job;
 pub mod proof;
 pub mod register;
+mod skim;
 
 pub use answer::Trouble;
 pub use call::Call;

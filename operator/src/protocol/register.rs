@@ -1,7 +1,7 @@
 //! Registration and rotation of the cluster's credential (contract §15.1, §15.3). Requests hold secrets and therefore
 //! serialize redacted; [`super::call`] writes their real bodies.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::secret::SecretText;
@@ -55,14 +55,19 @@ pub struct RegisterAnswer {
     /// The credential.
     pub token: String,
     /// When it ends, RFC 3339.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_or_nothing")]
     pub expires_at: Option<String>,
     /// Keys that sign job payloads, as a JWK set (additive).
     #[serde(default)]
     pub signing_keys: Option<Value>,
     /// Organization of this cluster (additive).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_or_nothing")]
     pub organization_id: Option<String>,
+}
+
+/// An optional member of another type is as good as absent: the token beside it must not be lost.
+fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().map(String::from))
 }
 
 /// The body of `POST credentials/rotate`.
@@ -83,7 +88,7 @@ pub struct RotateAnswer {
     /// The new credential.
     pub token: String,
     /// When it ends, RFC 3339.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_or_nothing")]
     pub expires_at: Option<String>,
     /// Keys that sign job payloads, as a JWK set (additive).
     #[serde(default)]
