@@ -7,9 +7,11 @@ use crate::api::cluster::{Helm, HelmEngine, Security};
 use crate::api::{ClusterSpec, Open};
 use crate::cluster_api::{Caps, Object};
 
+pub mod conflict;
 pub mod gate;
 pub mod instance;
 pub mod secrets;
+pub mod template;
 
 /// What a rule says when it refuses. `code` begins the message and is what a sender can match on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
