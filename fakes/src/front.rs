@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::apiserver::{Body, Server};
 use crate::faults::{At, Faults, Pattern, Rule, Strike};
 use crate::history::{Call, Event, History};
+use crate::odoo::Odoo;
 
 /// The connection broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,21 +63,37 @@ impl Gate {
 /// What a way leads to.
 pub trait Upstream: Send + Sync {
     /// Handles one request of `actor`. Dropping the future is a client that went away.
-    fn handle<'a>(&'a self, actor: &'a str, request: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>>;
+    ///
+    /// # Errors
+    /// The server breaks the connection instead of an answer.
+    fn handle<'a>(
+        &'a self,
+        actor: &'a str,
+        request: Request<Full<Bytes>>,
+    ) -> BoxFuture<'a, Result<Response<Body>, Broken>>;
 }
 
 impl Upstream for Server {
-    fn handle<'a>(&'a self, actor: &'a str, request: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>> {
-        Box::pin(Self::handle(self, actor, request))
+    fn handle<'a>(
+        &'a self,
+        actor: &'a str,
+        request: Request<Full<Bytes>>,
+    ) -> BoxFuture<'a, Result<Response<Body>, Broken>> {
+        Box::pin(async move { Ok(Self::handle(self, actor, request).await) })
     }
 }
 
-/// A way that leads nowhere: nothing is ever answered.
-pub struct Nobody;
-
-impl Upstream for Nobody {
-    fn handle<'a>(&'a self, _: &'a str, _: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>> {
-        Box::pin(std::future::pending())
+impl Upstream for Odoo {
+    fn handle<'a>(
+        &'a self,
+        actor: &'a str,
+        request: Request<Full<Bytes>>,
+    ) -> BoxFuture<'a, Result<Response<Body>, Broken>> {
+        Box::pin(async move {
+            let (parts, body) = Self::handle(self, actor, request).await?.into_parts();
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            Ok(Response::from_parts(parts, Body::whole(body)))
+        })
     }
 }
 
@@ -196,8 +213,8 @@ impl Front {
             Some(Strike::Lose) => return way.lost("connection refused"),
             Some(Strike::Silence) => return way.silence("no answer").await,
             Some(Strike::Twice) => {
-                if way.carry(&parts, &body).await.is_none() {
-                    return way.lost("connection reset");
+                if let Err(Broken(why)) = way.carry(&parts, &body).await {
+                    return way.lost(why);
                 }
             }
             Some(Strike::Late { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
@@ -208,7 +225,10 @@ impl Front {
             }
         }
         alive(gate).await;
-        let Some(reply) = way.carry(&parts, &body).await else { return way.lost("connection reset") };
+        let reply = match way.carry(&parts, &body).await {
+            Ok(reply) => reply,
+            Err(Broken(why)) => return way.lost(why),
+        };
 
         let struck = way.strike(At::After);
         let replaced = match struck {
@@ -257,29 +277,34 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// To the server and back to its door; `None` when the line is cut meanwhile.
-    async fn carry(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
+    /// To the server and back to its door.
+    async fn carry(&self, parts: &http::request::Parts, body: &Bytes) -> Result<Response<Body>, Broken> {
         let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
         let reply = tokio::select! {
             biased;
             reply = self.front.server.handle(self.actor, request) => reply,
-            () = self.front.line.broken() => return None,
+            () = self.front.line.broken() => return Err(Broken("connection reset")),
         };
         if !self.call.is_control_plane() {
-            return Some(reply);
+            return reply;
         }
-        let (parts_of_reply, whole) = reply.into_parts();
-        let reply = whole.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
-        let event = Event::Handled {
-            id: self.id,
-            call: self.call.clone(),
-            bearer: bearer(&parts.headers),
-            request: body.clone(),
-            status: parts_of_reply.status.as_u16(),
-            reply: reply.clone(),
+        let handled = |status: u16, reply: Bytes| {
+            let (id, call, request, bearer) = (self.id, self.call.clone(), body.clone(), bearer(&parts.headers));
+            let event = Event::Handled { id, call, bearer, request, status, reply };
+            self.front.history.push(self.actor, event);
         };
-        self.front.history.push(self.actor, event);
-        Some(Response::from_parts(parts_of_reply, Body::whole(reply)))
+        match reply {
+            Ok(reply) => {
+                let (head, whole) = reply.into_parts();
+                let whole = whole.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+                handled(head.status.as_u16(), whole.clone());
+                Ok(Response::from_parts(head, Body::whole(whole)))
+            }
+            Err(broken) => {
+                handled(0, Bytes::new());
+                Err(broken)
+            }
+        }
     }
 
     fn strike(&self, at: At) -> Option<Strike> {
@@ -605,10 +630,10 @@ mod tests {
     struct Slow;
 
     impl Upstream for Slow {
-        fn handle<'a>(&'a self, _: &'a str, _: Request<Full<Bytes>>) -> BoxFuture<'a, Response<Body>> {
+        fn handle<'a>(&'a self, _: &'a str, _: Request<Full<Bytes>>) -> BoxFuture<'a, Result<Response<Body>, Broken>> {
             Box::pin(async {
                 tokio::time::sleep(Duration::from_secs(10)).await;
-                Response::new(Body::whole(r#"{"jobs":[]}"#))
+                Ok(Response::new(Body::whole(r#"{"jobs":[]}"#)))
             })
         }
     }

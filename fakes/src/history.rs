@@ -231,7 +231,7 @@ pub enum Event {
         bearer: String,
         /// The body it came with.
         request: Bytes,
-        /// HTTP status.
+        /// HTTP status; 0 where it broke the connection instead, perhaps after a commit.
         status: u16,
         /// The body of the answer.
         reply: Bytes,

@@ -105,7 +105,32 @@ pub enum Step {
         /// The switch, on what, how often.
         order: Order,
     },
-    /// Until something is true of the store.
+    /// The control plane issues a registration token; its Secret and the Cluster are applied.
+    Register,
+    /// The control plane issues a job.
+    Job(JobWish),
+    /// The same with any JSON, for jobs that no honest control plane would send.
+    RawJob {
+        /// The job as it is sent.
+        job: Value,
+    },
+    /// How the control plane behaves from now on.
+    Odoo {
+        /// What is done to it.
+        turn: Turn,
+    },
+    /// A person asks for a rotation of the credential.
+    Rotate,
+    /// The control plane revokes the credential.
+    Revoke,
+    /// A person deletes the Cluster.
+    Decommission,
+    /// A person sets the connectivity mode.
+    Mode {
+        /// `pull`, `push` or `gitops`.
+        mode: String,
+    },
+    /// Until something is true of the store and the control plane's tables.
     Wait {
         /// What.
         until: Until,
@@ -129,7 +154,7 @@ pub enum Step {
 impl Step {
     /// Whether the step is a fault by itself, so that the run needs healing.
     pub fn disturbs(&self) -> bool {
-        matches!(self, Self::Crash { .. } | Self::Flux { .. })
+        matches!(self, Self::Crash { .. } | Self::Flux { .. } | Self::Odoo { .. } | Self::Revoke)
     }
 }
 
@@ -161,6 +186,43 @@ fn oci() -> String {
     "oci".into()
 }
 
+/// A job in a few words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobWish {
+    /// Its id.
+    pub id: String,
+    /// `apply`, `delete` or `intent`.
+    pub kind: String,
+    /// What to do.
+    pub payload: Value,
+    /// By which a repetition is known.
+    pub key: String,
+    /// Seconds from its issue to its start deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+}
+
+/// What is done to the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Turn {
+    /// The way to it is cut.
+    Down,
+    /// The way to it is open again.
+    Up,
+    /// These dials are set: a merge patch on [`fakes::odoo::Dials`].
+    Dials(Value),
+    /// A job is delivered once more.
+    Redeliver(String),
+    /// A copy of its database is made.
+    Copy,
+    /// The copy is restored.
+    Restore,
+    /// Its memory of jobs, events and objects is lost.
+    Forget,
+}
+
 /// What a wait waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "is", deny_unknown_fields)]
@@ -182,6 +244,28 @@ pub enum Until {
         #[serde(default)]
         reason: String,
     },
+    /// The job has this result.
+    Job {
+        /// Its id.
+        id: String,
+        /// succeeded, failed, noop or conflict.
+        outcome: String,
+        /// The code that the error begins with; empty: any, or none.
+        #[serde(default)]
+        code: String,
+    },
+    /// A condition of the Cluster has this status and, if given, reason.
+    Cluster {
+        /// Type.
+        kind: String,
+        /// Status.
+        status: String,
+        /// Reason.
+        #[serde(default)]
+        reason: String,
+    },
+    /// What the control plane last heard of every object is what the cluster says.
+    View,
     /// The instance and everything that belonged to it are gone.
     Gone {
         /// `namespace/name`.

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use fakes::history::{Event, Phase, Record};
+use fakes::history::{CONTROL_PLANE, Event, Phase, Record};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -132,6 +132,13 @@ pub struct Report {
     pub calls: Vec<String>,
     /// How many of them came before the faults were lifted: only those can be struck.
     pub disturbed_calls: usize,
+    /// How many of these went to the control plane.
+    pub calls_to_control_plane: usize,
+    /// What was struck, in order.
+    pub struck: Vec<String>,
+    /// How many requests matched the fault rules of each id, struck or not.
+    #[serde(skip)]
+    pub matched: BTreeMap<String, u64>,
 }
 
 impl Simulation {
@@ -190,6 +197,7 @@ impl Simulation {
         report.quiet_writes = tally.quiet_writes;
         report.calls = tally.calls;
         report.disturbed_calls = tally.disturbed_calls;
+        report.calls_to_control_plane = tally.calls_to_control_plane;
         report.draws = entropy::draws();
         report
     }
@@ -212,6 +220,9 @@ impl Report {
             lines: Vec::new(),
             calls: Vec::new(),
             disturbed_calls: 0,
+            calls_to_control_plane: 0,
+            struck: Vec::new(),
+            matched: BTreeMap::new(),
         }
     }
 }
@@ -300,6 +311,7 @@ struct Tally {
     quiet_writes: u64,
     calls: Vec<String>,
     disturbed_calls: usize,
+    calls_to_control_plane: usize,
 }
 
 impl Tally {
@@ -309,6 +321,8 @@ impl Tally {
                 self.quiet = *phase == Phase::Quiet;
                 if *phase == Phase::Healed {
                     self.disturbed_calls = self.calls.len();
+                    let control_plane = |call: &&String| call.split(' ').nth(1) == Some(CONTROL_PLANE);
+                    self.calls_to_control_plane = self.calls.iter().filter(control_plane).count();
                 }
             }
             Event::Request { call, .. } if is_operator(&record.actor) => {
@@ -325,7 +339,7 @@ impl Tally {
 
 async fn story(mut world: World, case: &Case, window: Duration) -> Report {
     let verdict = phases(&mut world, case, window).await;
-    let fired = world.faults.fired();
+    let (fired, struck, matched) = (world.faults.fired(), world.faults.struck(), world.faults.matched());
     let mut end = world.look(end_state);
     for step in &case.workload {
         let Step::Instance(wish) = step else { continue };
@@ -341,6 +355,8 @@ async fn story(mut world: World, case: &Case, window: Duration) -> Report {
         records: trace.count(),
         simulated_ms: u64::try_from(time.elapsed().as_millis()).unwrap_or(u64::MAX),
         fired,
+        struck,
+        matched,
         end,
         lines: trace.take_lines(),
         ..Report::empty()

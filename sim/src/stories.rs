@@ -12,6 +12,9 @@ pub const INSTANCE: &str = "org-a/files";
 /// Names of the built-in cases.
 pub const NAMES: [&str; 6] = ["install", "upgrade", "rollback", "deletion", "whole", "several"];
 
+/// Those whose every request is struck by `sim enumerate` unless others are named.
+pub const ENUMERATED: [&str; 4] = ["install", "upgrade", "rollback", "deletion"];
+
 /// A built-in case by name.
 pub fn named(name: &str) -> Option<Case> {
     let workload = match name {

@@ -1,12 +1,17 @@
-//! The store as the commits built it: what is really there, for oracles, waits and verdicts.
+//! The store as the commits built it, and the tables of the control plane: what is really there, for oracles, waits and
+//! verdicts.
 //!
-//! Kept by reading the history, not by asking the server: a reader runs in the middle of a commit.
+//! The store is kept by reading the history, not by asking the server: a reader runs in the middle of a commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fakes::history::{Event, Record};
+use fakes::odoo::{Odoo, State};
+use jiff::Timestamp;
 use serde_json::Value;
+
+pub mod view;
 
 /// Address of an object: resource (`plural.group`), namespace (empty for cluster-scoped ones), name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +39,10 @@ pub const RELEASES: &str = "helmreleases.helm.toolkit.fluxcd.io";
 pub const OCI_REPOSITORIES: &str = "ocirepositories.source.toolkit.fluxcd.io";
 /// HelmRepositories.
 pub const HELM_REPOSITORIES: &str = "helmrepositories.source.toolkit.fluxcd.io";
+/// The Cluster.
+pub const CLUSTERS: &str = "clusters.ops.vworkspace.io";
+/// Operations.
+pub const OPERATIONS: &str = "operations.ops.vworkspace.io";
 /// Our finalizer on an ApplicationInstance (contract §3.2).
 pub const FINALIZER: &str = "apps.vworkspace.io/finalizer";
 
@@ -42,9 +51,25 @@ pub const FINALIZER: &str = "apps.vworkspace.io/finalizer";
 pub struct Truth {
     objects: BTreeMap<Address, Arc<Value>>,
     revision: u64,
+    odoo: Option<Odoo>,
 }
 
 impl Truth {
+    /// From now on the tables of this control plane are part of the truth.
+    pub fn know(&mut self, odoo: Odoo) {
+        self.odoo = Some(odoo);
+    }
+
+    /// Reads the tables of the control plane; `None` where there is none.
+    pub fn odoo<T>(&self, at: impl FnOnce(&State) -> T) -> Option<T> {
+        self.odoo.as_ref().map(|odoo| odoo.look(at))
+    }
+
+    /// The control plane's clock.
+    pub fn odoo_now(&self) -> Option<Timestamp> {
+        self.odoo.as_ref().map(Odoo::now)
+    }
+
     /// Follows one record.
     pub fn step(&mut self, record: &Record) {
         let Event::Commit(commit) = &record.event else { return };

@@ -1,10 +1,14 @@
-//! A whole small world for tests of the operator: a cluster, Flux in it, and the operator's process.
+//! A whole small world for tests of the operator: a cluster, Flux in it, the control plane, and the operator's process.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fakes::apiserver::Client;
+use fakes::faults::Faults;
 use fakes::flux::{Settings, World, run_helm_controller, run_source_controller};
+use fakes::front::{Front, Gate};
+use fakes::history::History;
+use fakes::odoo::Odoo;
 use http_body_util::BodyExt;
 use operator::config::Config;
 use operator::runtime::entropy::Entropy;
@@ -33,6 +37,12 @@ pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) world: World,
     pub(crate) admin: Client,
+    /// The control plane.
+    pub(crate) odoo: Odoo,
+    /// The way to it.
+    pub(crate) way: Front,
+    /// What goes wrong on that way.
+    pub(crate) faults: Faults,
     deny: Deny,
     _flux: JoinSet<()>,
     operator: JoinSet<()>,
@@ -62,8 +72,12 @@ impl Stage {
         let own = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "metadata": {"name": "cluster"}, "spec": {"clusterId": "c1"}});
         cluster.create("/apis/ops.vworkspace.io/v1alpha1/clusters", &own).await;
         let admin = cluster.admin.clone();
+        let clock = cluster.clock();
+        let odoo = Odoo::new(1, move || clock.now());
+        let faults = Faults::default();
+        let way = Front::to(odoo.clone(), History::new(|| Duration::ZERO), faults.clone());
         let deny: Deny = Arc::new(Mutex::new(Box::new(|_, _| false)));
-        Self { cluster, world, admin, deny, _flux: flux, operator: JoinSet::new() }
+        Self { cluster, world, admin, odoo, way, faults, deny, _flux: flux, operator: JoinSet::new() }
     }
 
     /// Starts the operator.
@@ -75,7 +89,7 @@ impl Stage {
     pub(crate) fn run_over(&mut self, between: impl FnOnce(HttpService) -> HttpService) {
         let parts = Parts {
             cluster: between(self.service()),
-            control_plane: sim::wire::direct::nowhere(),
+            control_plane: sim::wire::direct::service(&self.way, &"one".into(), &Gate::default()),
             kube: cluster::config(),
             clock: self.cluster.clock(),
             entropy: Entropy::new(|bytes| bytes.fill(7)),
@@ -86,6 +100,21 @@ impl Stage {
             let ended = runtime::run(parts, std::future::pending()).await;
             panic!("the operator ended: {ended:?}");
         });
+    }
+
+    /// The control plane knows the cluster `c1` and issues a token for it; the Cluster names the token and the endpoint. The
+    /// operator then registers by itself.
+    pub(crate) async fn connect(&self) {
+        let token = self.odoo.issue_token(Some("c1"));
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registration"}, "stringData": {"registrationToken": token}});
+        let path = "/api/v1/namespaces/vworkspace-system/secrets/registration?fieldManager=admin&force=true";
+        let (code, answer) = self.admin.apply(path, &secret).await;
+        assert!(code < 300, "{answer}");
+        let spec = json!({"spec": {
+            "controlPlaneEndpoint": "https://odoo.example.org",
+            "registrationTokenSecretRef": {"name": "registration", "key": "registrationToken"}}});
+        let (code, answer) = self.admin.merge_patch("/apis/ops.vworkspace.io/v1alpha1/clusters/cluster", &spec).await;
+        assert_eq!(code, 200, "{answer}");
     }
 
     /// Power loss.

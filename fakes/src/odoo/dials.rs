@@ -93,6 +93,18 @@ impl Default for Dials {
 }
 
 impl Dials {
+    /// These dials with some of them set: the members of `patch` replace theirs.
+    ///
+    /// # Errors
+    /// There is no such dial, or it does not take such a value.
+    pub fn turned(&self, patch: &serde_json::Value) -> Result<Self, String> {
+        let mut dials = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        if let (Some(dials), Some(patch)) = (dials.as_object_mut(), patch.as_object()) {
+            dials.extend(patch.clone());
+        }
+        serde_json::from_value(dials).map_err(|error| error.to_string())
+    }
+
     /// The server's own faults end. What describes its make (grace, additive fields, redelivery) stays, and so does a moved
     /// base URL: it does not come back.
     pub fn heal(&mut self) {

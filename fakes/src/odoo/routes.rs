@@ -35,7 +35,7 @@ impl Odoo {
     /// unknown to the sender.
     pub async fn handle<B>(&self, peer: &str, request: Request<B>) -> Result<Response<Full<Bytes>>, Broken>
     where
-        B: http_body::Body,
+        B: http_body::Body + Send,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -168,14 +168,18 @@ impl Odoo {
                 held.ghost = None;
                 return Err(Broken("connection reset"));
             }
-            let mut state = self.lock();
-            if let Err(refusal) = state.authenticate(bearer, now) {
-                held.ghost = None;
-                return Ok(refusal.into());
-            }
-            let (jobs, next) = state.deliver(cluster, now);
-            let at_once = state.dials.answers_at_once;
-            drop(state);
+            let looked = {
+                let mut state = self.lock();
+                let authenticated = state.authenticate(bearer, now);
+                authenticated.map(|_| (state.deliver(cluster, now), state.dials.answers_at_once))
+            };
+            let ((jobs, next), at_once) = match looked {
+                Ok(looked) => looked,
+                Err(refusal) => {
+                    held.ghost = None;
+                    return Ok(refusal.into());
+                }
+            };
             if !jobs.is_empty() || at_once || Instant::now() >= over {
                 held.ghost = None;
                 return Ok(Answer::Body(serde_json::json!({ "jobs": jobs })));

@@ -1,9 +1,9 @@
-//! `sim enumerate`: the operator loses power before, during and after every single request of a story, and each time the
-//! end is the same.
+//! `sim enumerate`: every single request of a story is struck, at both servers, and each time the end is the same.
 //!
 //! The points are taken from a reference run in which nothing strikes: every request of the first incarnation until half a
-//! minute after the story's end, at each of the three moments (not yet handled; handled but unanswered; answered). All of
-//! them are run, none is sampled.
+//! minute after the story's end. At each of its three moments (not yet handled; handled but unanswered; answered) the
+//! operator loses power; besides, each request is lost, doubled and comes late, and each reply is lost and comes late.
+//! All points are run, none is sampled.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -17,13 +17,14 @@ use super::run::load;
 use super::screen::{Screen, Tint};
 use crate::case::{Case, Step};
 use crate::simulation::{Report, Simulation, Verdict};
+use crate::stories;
 use crate::trace::Detail;
 
 /// What to enumerate.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EnumerateArgs {
     /// Stories: built-in names, .sim or .case.json files
-    #[arg(long, default_values_t = ["install", "upgrade", "rollback", "deletion"].map(String::from))]
+    #[arg(long, default_values_t = stories::ENUMERATED.map(String::from))]
     scenario: Vec<String>,
     /// Runs at once, one per core
     #[arg(long, default_value_t = 2)]
@@ -34,6 +35,63 @@ pub struct EnumerateArgs {
     /// Only every n-th point (1: all of them)
     #[arg(long, default_value_t = 1)]
     every: usize,
+    /// What strikes
+    #[arg(long, value_enum, default_values_t = [Family::Crash, Family::Connection])]
+    family: Vec<Family>,
+}
+
+/// A family of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Family {
+    /// The operator loses power
+    Crash,
+    /// A request or its reply is lost, doubled or late
+    Connection,
+}
+
+/// One way in which a request is struck.
+struct Blow {
+    family: Family,
+    id: &'static str,
+    word: &'static str,
+    at: At,
+    strike: Strike,
+}
+
+const fn crash(id: &'static str, word: &'static str, at: At) -> Blow {
+    Blow { family: Family::Crash, id, word, at, strike: Strike::Crash }
+}
+
+const fn connection(id: &'static str, word: &'static str, at: At, strike: Strike) -> Blow {
+    Blow { family: Family::Connection, id, word, at, strike }
+}
+
+/// Longer than any other way there and back, shorter than the Lease lives without a renewal.
+const LATE_MS: u64 = 3_000;
+
+const BLOWS: [Blow; 8] = [
+    crash("F1", "crash before", At::Before),
+    crash("F2", "crash after the commit of", At::After),
+    crash("F3", "crash at the reply to", At::Reply),
+    connection("F11", "loss of", At::Before, Strike::Lose),
+    connection("F12", "loss of the reply to", At::After, Strike::Lose),
+    connection("F14", "doubling of", At::Before, Strike::Twice),
+    connection("F48", "delay of", At::Before, Strike::Late { ms: LATE_MS }),
+    connection("F20", "delay of the reply to", At::Reply, Strike::SlowHead { ms: LATE_MS }),
+];
+
+impl Blow {
+    /// Strikes the n-th request of the first incarnation, at whichever server.
+    fn rule(&self, nth: u64) -> Rule {
+        Rule {
+            id: self.id.into(),
+            actor: "operator-0.1".into(),
+            pattern: Pattern::default(),
+            nth,
+            at: self.at,
+            strike: self.strike.clone(),
+        }
+    }
 }
 
 /// The end of one story.
@@ -41,7 +99,9 @@ pub struct EnumerateArgs {
 #[serde(rename_all = "camelCase")]
 struct Summary<'a> {
     scenario: &'a str,
+    family: &'a str,
     requests: usize,
+    to_control_plane: usize,
     points: usize,
     run: usize,
     same_end: usize,
@@ -49,7 +109,7 @@ struct Summary<'a> {
     failures: usize,
 }
 
-/// Nothing more may happen for this long after each crash: enough to see a late write, short enough for hundreds of runs.
+/// Nothing more may happen for this long after each blow: enough to see a late write, short enough for hundreds of runs.
 const WINDOW: Duration = Duration::from_secs(120);
 
 /// Simulated seconds that each story is prolonged by.
@@ -66,7 +126,7 @@ pub fn enumerate(screen: Screen, args: &EnumerateArgs) -> Exit {
                 return Exit::Usage;
             }
         };
-        let outcome = story(screen, name, &case, args);
+        let outcome = story(screen, name, case, args);
         if outcome != Exit::Clean {
             exit = outcome;
         }
@@ -74,44 +134,62 @@ pub fn enumerate(screen: Screen, args: &EnumerateArgs) -> Exit {
     exit
 }
 
-fn story(screen: Screen, name: &str, case: &Case, args: &EnumerateArgs) -> Exit {
-    let mut case = case.clone();
+fn story(screen: Screen, name: &str, mut case: Case, args: &EnumerateArgs) -> Exit {
     // What the operator does after the story's last wait came true is struck too.
     case.workload.push(Step::Pass { seconds: TAIL });
-    let case = &case;
     let mut quiet = case.clone();
-    // A rule that never strikes: the faults phase then lasts as long as in the runs that are compared with this one.
-    quiet.faults.push(crash(u64::MAX, At::Before));
+    // Rules that never strike count the moments; and the faults phase then lasts as long as in the runs that are compared.
+    quiet.faults.extend(BLOWS.iter().map(|blow| blow.rule(u64::MAX)));
     let reference = run_one(quiet);
     if !reference.verdict.is_clean() {
-        screen.complain(&format!("{name}: the run without a crash fails already: {}", reference.verdict));
+        screen.complain(&format!("{name}: the run without a fault fails already: {}", reference.verdict));
         return Exit::Violation;
     }
-    let points: Vec<Case> = points(case, &reference, args.seeds).into_iter().step_by(args.every.max(1)).collect();
-    let total = 3 * reference.disturbed_calls * usize::try_from(args.seeds).unwrap_or(1);
-    let bar = screen.progress(points.len() as u64, "crash points");
+    let mut exit = Exit::Clean;
+    for family in &args.family {
+        let outcome = strike(screen, name, &case, &reference, *family, args);
+        if outcome != Exit::Clean {
+            exit = outcome;
+        }
+    }
+    exit
+}
+
+/// One point: the blow's index, the request's number, and the case.
+struct Point {
+    blow: &'static Blow,
+    case: Case,
+}
+
+fn strike(screen: Screen, name: &str, case: &Case, reference: &Report, family: Family, args: &EnumerateArgs) -> Exit {
+    let all = points(case, reference, family, args.seeds);
+    let total = all.len();
+    let points: Vec<Point> = all.into_iter().step_by(args.every.max(1)).collect();
+    let run = points.len();
+    let word = if family == Family::Crash { "crash points" } else { "lost, doubled and late messages" };
+    let bar = screen.progress(run as u64, word);
     let mut failures: BTreeMap<String, (Case, String)> = BTreeMap::new();
     let (mut same, mut inert) = (0, 0);
-    let run = points.len();
-    in_parallel(points, args.jobs, |case, report| {
+    in_parallel(points, args.jobs, |point, report| {
         bar.inc(1);
-        let wrong = wrong(&report, &reference);
-        match wrong {
+        match wrong(&report, reference) {
             // Another interleaving may need a request less; the point is then not on its road, and proves nothing.
             None if report.fired.is_empty() => inert += 1,
             None => same += 1,
             Some(why) => {
-                let rule = &case.faults[case.faults.len() - 1];
-                let call = usize::try_from(rule.nth).ok().and_then(|nth| reference.calls.get(nth - 1));
-                let point = format!("{:?} request {} ({})", rule.at, rule.nth, call.map_or("", String::as_str));
-                failures.insert(format!("{:08}{point}", rule.nth), (case, format!("{point}: {why}")));
+                let nth = point.case.faults.last().map_or(0, |rule| rule.nth);
+                let call = report.struck.first().map_or("nothing", |struck| struck.as_str());
+                let text = format!("{} request {nth} ({call}): {why}", point.blow.word);
+                failures.insert(format!("{nth:08}{}", point.blow.id), (point.case, text));
             }
         }
     });
     bar.finish_and_clear();
     let summary = Summary {
         scenario: name,
+        family: word,
         requests: reference.disturbed_calls,
+        to_control_plane: reference.calls_to_control_plane,
         points: total,
         run,
         same_end: same,
@@ -119,8 +197,11 @@ fn story(screen: Screen, name: &str, case: &Case, args: &EnumerateArgs) -> Exit 
         failures: failures.len(),
     };
     screen.object(&summary);
-    let requests = summary.requests;
-    let mut text = format!("{name}: {requests} requests, {run} of {total} crash points, {same} times the same end");
+    let mut text = format!("{name}: {} requests", summary.requests);
+    if summary.to_control_plane > 0 {
+        text += &format!(" ({} to the control plane)", summary.to_control_plane);
+    }
+    text += &format!(", {run} of {total} {word}, {same} times the same end");
     if inert > 0 {
         text += &format!(", {inert} points were not reached");
     }
@@ -128,10 +209,10 @@ fn story(screen: Screen, name: &str, case: &Case, args: &EnumerateArgs) -> Exit 
     let vacuous = inert > 0 && args.seeds == 1;
     let tint = if failures.is_empty() && !vacuous { Tint::Green } else { Tint::Red };
     screen.line(&screen.tint(&text, tint));
-    for (case, why) in failures.values().take(5) {
+    for (key, (case, why)) in failures.iter().take(5) {
         screen.complain(&format!("  {why}"));
-        let path =
-            std::env::temp_dir().join(format!("sim-{name}-{}.case.json", case.faults[case.faults.len() - 1].nth));
+        let stem = std::path::Path::new(name).file_stem().map_or_else(|| name.into(), |stem| stem.to_string_lossy());
+        let path = std::env::temp_dir().join(format!("sim-{stem}-{key}.case.json"));
         if std::fs::write(&path, case.write()).is_ok() {
             screen.complain(&format!("    repeat it with: sim replay {}", path.display()));
         }
@@ -147,34 +228,23 @@ fn run_one(case: Case) -> Report {
     Simulation::new(case).detail(Detail::Hash).window(WINDOW).run()
 }
 
-fn points(case: &Case, reference: &Report, seeds: u64) -> Vec<Case> {
+fn points(case: &Case, reference: &Report, family: Family, seeds: u64) -> Vec<Point> {
     let mut points = Vec::new();
     for seed in 0..seeds {
-        for nth in 1..=reference.disturbed_calls as u64 {
-            for at in [At::Before, At::After, At::Reply] {
+        for blow in BLOWS.iter().filter(|blow| blow.family == family) {
+            for nth in 1..=reference.matched.get(blow.id).copied().unwrap_or_default() {
                 let mut case = case.clone();
                 case.entropy += seed;
-                case.title = format!("{}: crash {at:?} request {nth}", case.title);
-                case.faults.push(crash(nth, at));
-                points.push(case);
+                case.title = format!("{}: {} request {nth}", case.title, blow.word);
+                case.faults.push(blow.rule(nth));
+                points.push(Point { blow, case });
             }
         }
     }
     points
 }
 
-fn crash(nth: u64, at: At) -> Rule {
-    Rule {
-        id: if at == At::Before { "F1" } else { "F2" }.into(),
-        actor: "operator-0.1".into(),
-        pattern: Pattern::default(),
-        nth,
-        at,
-        strike: Strike::Crash,
-    }
-}
-
-/// Why a run with a crash is not as good as the one without.
+/// Why a run with a fault is not as good as the one without.
 fn wrong(report: &Report, reference: &Report) -> Option<String> {
     if report.verdict != Verdict::Clean {
         return Some(report.verdict.to_string());
@@ -190,9 +260,9 @@ fn wrong(report: &Report, reference: &Report) -> Option<String> {
     }
 }
 
-/// Runs the cases on `jobs` threads and hands each report to `take`, in whatever order they end.
-fn in_parallel(cases: Vec<Case>, jobs: usize, mut take: impl FnMut(Case, Report)) {
-    let queue = Mutex::new(VecDeque::from(cases));
+/// Runs the points on `jobs` threads and hands each report to `take`, in whatever order they end.
+fn in_parallel(points: Vec<Point>, jobs: usize, mut take: impl FnMut(Point, Report)) {
+    let queue = Mutex::new(VecDeque::from(points));
     let (answer, reports) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
@@ -200,16 +270,17 @@ fn in_parallel(cases: Vec<Case>, jobs: usize, mut take: impl FnMut(Case, Report)
             scope.spawn(move || {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(case) = next else { return };
-                    if answer.send((case.clone(), run_one(case))).is_err() {
+                    let Some(point) = next else { return };
+                    let report = run_one(point.case.clone());
+                    if answer.send((point, report)).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(answer);
-        for (case, report) in reports {
-            take(case, report);
+        for (point, report) in reports {
+            take(point, report);
         }
     });
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use fakes::history::Record;
+use fakes::odoo::Odoo;
 
 use crate::truth::Truth;
 
@@ -121,6 +122,11 @@ impl Judge {
     /// The store as it is.
     pub fn truth(&self) -> &Truth {
         &self.truth
+    }
+
+    /// Lets the oracles read the tables of the control plane.
+    pub fn know(&mut self, odoo: Odoo) {
+        self.truth.know(odoo);
     }
 
     /// What is still owed. A promise that is overdue becomes the violation.

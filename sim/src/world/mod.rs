@@ -9,8 +9,9 @@ use std::time::Duration;
 use fakes::apiserver::{self, Client, Server};
 use fakes::faults::Faults;
 use fakes::flux::Controller;
-use fakes::front::{Front, Latency, Nobody};
+use fakes::front::{Front, Latency};
 use fakes::history::{Event, History, Phase, Record};
+use fakes::odoo::{Dials, Odoo};
 use fakes::script::Order;
 use rand::Rng as _;
 use serde_json::Value;
@@ -36,7 +37,9 @@ pub struct World {
     pub server: Server,
     /// The way to it, recorded and with faults.
     pub front: Front,
-    /// The way to the control plane, in the same history and under the same faults.
+    /// The control plane.
+    pub odoo: Odoo,
+    /// The way to it, in the same history and under the same faults.
     pub control_plane: Front,
     /// What happened.
     pub history: History,
@@ -49,7 +52,10 @@ pub struct World {
     /// Time.
     pub time: SimulatedTime,
     judge: Arc<Mutex<Judge>>,
+    /// Counts what may have changed the truth.
     commits: watch::Receiver<u64>,
+    /// What the control plane knew when a copy of it was made.
+    copy: Option<Box<fakes::odoo::State>>,
     operator: Option<Process>,
     tasks: JoinSet<()>,
     seed: u64,
@@ -115,7 +121,7 @@ impl World {
         }
         let (count, commits) = watch::channel(0);
         history.read(move |record| {
-            if matches!(record.event, Event::Commit(_)) {
+            if matches!(record.event, Event::Commit(_) | Event::Handled { .. }) {
                 count.send_modify(|count| *count += 1);
             }
         });
@@ -125,7 +131,9 @@ impl World {
         let faults = Faults::default();
         let front = Front::new(server.clone(), history.clone(), faults.clone());
         let front = front.with_latency(latency(plan.seed, "latency", plan.latency_ms));
-        let control_plane = Front::to(Nobody, history.clone(), faults.clone());
+        let odoo = Odoo::new(plan.seed, move || time.now());
+        lock(&judge).know(odoo.clone());
+        let control_plane = Front::to(odoo.clone(), history.clone(), faults.clone());
         let control_plane =
             control_plane.with_latency(latency(plan.seed, "latency of the control plane", CONTROL_PLANE_LATENCY_MS));
 
@@ -139,6 +147,7 @@ impl World {
         Ok(Self {
             server,
             front,
+            odoo,
             control_plane,
             history,
             trace,
@@ -147,6 +156,7 @@ impl World {
             time,
             judge,
             commits,
+            copy: None,
             operator,
             tasks,
             seed,
@@ -209,10 +219,11 @@ impl World {
     pub fn heal(&self) {
         self.faults.heal();
         self.flux.heal();
+        self.odoo.dial(Dials::heal);
         self.control_plane.line().mend();
     }
 
-    /// Waits until `reached` is true of the store.
+    /// Waits until `reached` is true of the store and the control plane's tables.
     ///
     /// # Errors
     /// What is missing after `within` of simulated time.

@@ -3,17 +3,27 @@
 use std::time::Duration;
 
 use fakes::script::Order;
+use jiff::{SignedDuration, Timestamp};
+use operator::protocol::job::Job;
 use serde_json::{Value, json};
 
+use super::install::SYSTEM;
 use super::{World, instance_path, message};
-use crate::case::{Step, Until, Wish, seconds, split};
+use crate::case::{JobWish, Step, Turn, Until, Wish, seconds, split};
+use crate::truth::view;
 use crate::truth::{
-    INSTANCES, OCI_REPOSITORIES, Truth, condition_reason, condition_status, deleting, generation, number, owner, text,
-    uid,
+    CLUSTERS, INSTANCES, OCI_REPOSITORIES, Truth, condition_reason, condition_status, deleting, generation, number,
+    owner, text, uid,
 };
 
 /// The cluster id every case uses (contract §28).
 pub const CLUSTER: &str = "c1";
+/// Where the Cluster is.
+pub const CLUSTER_PATH: &str = "/apis/ops.vworkspace.io/v1alpha1/clusters/cluster";
+/// Where the control plane is, for its clients.
+pub const ENDPOINT: &str = "https://odoo.example.org";
+/// The Secret that holds the registration token.
+const REGISTRATION: &str = "vworkspace-registration";
 
 impl World {
     /// Carries out one step as the user.
@@ -45,6 +55,30 @@ impl World {
                 self.order(self.named(order));
                 Ok(())
             }
+            Step::Register => self.register().await,
+            Step::Job(wish) => {
+                self.odoo.enqueue(CLUSTER, job(wish, self.odoo.now()));
+                self.tell("odoo", format!("issues job {}: {}", wish.id, wish.kind));
+                Ok(())
+            }
+            Step::RawJob { job } => {
+                let id = self.odoo.enqueue_raw(CLUSTER, job.clone());
+                self.tell("odoo", format!("issues job {id}"));
+                Ok(())
+            }
+            Step::Odoo { turn } => self.turn(turn),
+            Step::Rotate => {
+                accepted(user.merge_patch(CLUSTER_PATH, &json!({ "spec": { "rotateCredentials": true } })).await)
+            }
+            Step::Revoke => {
+                self.tell("odoo", "revokes the credential");
+                self.odoo.revoke(CLUSTER);
+                Ok(())
+            }
+            Step::Decommission => accepted(user.delete(CLUSTER_PATH, None).await),
+            Step::Mode { mode } => {
+                accepted(user.merge_patch(CLUSTER_PATH, &json!({ "spec": { "connectivityMode": mode } })).await)
+            }
             Step::Wait { until, within } => self.until(seconds(*within), |truth| reached(until, truth)).await,
             Step::Pass { seconds } => {
                 tokio::time::sleep(Duration::from_secs(*seconds)).await;
@@ -69,6 +103,74 @@ impl World {
             target.name = self.look(first).unwrap_or_default();
         }
         order
+    }
+}
+
+impl World {
+    /// What an administrator does with a token from the control plane (contract §15.1).
+    async fn register(&self) -> Result<(), String> {
+        let user = self.client("user");
+        let token = self.odoo.issue_token(Some(CLUSTER));
+        self.tell("odoo", "issues a registration token");
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": { "name": REGISTRATION, "namespace": SYSTEM },
+            "stringData": { "registrationToken": token },
+        });
+        let path = format!("/api/v1/namespaces/{SYSTEM}/secrets/{REGISTRATION}?fieldManager=user&force=true");
+        accepted(user.apply(&path, &secret).await)?;
+        let cluster = json!({
+            "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "metadata": { "name": "cluster" },
+            "spec": {
+                "displayName": "Berlin", "controlPlaneEndpoint": ENDPOINT,
+                "registrationTokenSecretRef": { "name": REGISTRATION, "key": "registrationToken" },
+            },
+        });
+        accepted(user.apply(&format!("{CLUSTER_PATH}?fieldManager=user&force=true"), &cluster).await)
+    }
+
+    fn turn(&mut self, turn: &Turn) -> Result<(), String> {
+        match turn {
+            Turn::Down => {
+                self.tell("odoo", "is gone");
+                self.control_plane.line().cut();
+            }
+            Turn::Up => {
+                self.tell("odoo", "is back");
+                self.control_plane.line().mend();
+            }
+            Turn::Dials(patch) => {
+                let turned = self.odoo.look(|state| state.dials.turned(patch))?;
+                self.odoo.dial(|dials| *dials = turned);
+            }
+            Turn::Redeliver(id) => self.odoo.redeliver(id),
+            Turn::Copy => self.copy = Some(Box::new(self.odoo.snapshot())),
+            Turn::Restore => {
+                let copy = self.copy.clone().ok_or("there is no copy to restore: `odoo copy` makes one")?;
+                self.tell("odoo", "is restored from its copy");
+                self.odoo.restore(*copy);
+            }
+            Turn::Forget => {
+                self.tell("odoo", "loses its memory");
+                self.odoo.forget();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A job as the control plane issues it at `now`.
+fn job(wish: &JobWish, now: Timestamp) -> Job {
+    let expires = wish.expires.and_then(|seconds| i64::try_from(seconds).ok());
+    let expires = expires.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
+    Job {
+        id: wish.id.clone(),
+        kind: wish.kind.clone(),
+        payload: Some(wish.payload.clone()),
+        idempotency_key: Some(wish.key.clone()),
+        created_at: Some(now.to_string()),
+        expires_at: expires.map(|at| at.to_string()),
+        ..Job::default()
     }
 }
 
@@ -137,8 +239,30 @@ pub fn reached(until: &Until, truth: &Truth) -> Result<(), String> {
             }
             Err(format!("{instance}: {kind} is {is:?} {why}, not {status} {reason}"))
         }
+        Until::Job { id, outcome, code } => job_ended(id, outcome, code, truth),
+        Until::Cluster { kind, status, reason } => {
+            let cluster = truth.get(CLUSTERS, "", "cluster").ok_or("there is no Cluster")?;
+            let (is, why) = (condition_status(cluster, kind), condition_reason(cluster, kind));
+            if is == status && (reason.is_empty() || why == reason) {
+                return Ok(());
+            }
+            Err(format!("the Cluster: {kind} is {is:?} {why}, not {status} {reason}"))
+        }
+        Until::View => view::differs(truth, CLUSTER).map_or(Ok(()), Err),
         Until::Gone { instance } => gone(instance, truth),
     }
+}
+
+fn job_ended(id: &str, outcome: &str, code: &str, truth: &Truth) -> Result<(), String> {
+    let row = truth.odoo(|state| state.jobs.get(id).map(|row| (row.state(), row.result.clone()))).flatten();
+    let (state, result) = row.ok_or(format!("there is no job {id}"))?;
+    let Some(result) = result else { return Err(format!("job {id} is {state:?}")) };
+    let said = serde_json::to_value(result.body.outcome).unwrap_or_default();
+    let error = result.body.error.unwrap_or_default();
+    if said == outcome && (code.is_empty() || error == code || error.starts_with(&format!("{code}:"))) {
+        return Ok(());
+    }
+    Err(format!("job {id} ended as {said} {error:?}, not {outcome} {code}"))
 }
 
 fn find<'a>(instance: &str, truth: &'a Truth) -> Result<&'a Value, String> {
