@@ -170,7 +170,10 @@ async fn serve(screen: Screen, args: &UpArgs, case: Case) -> Result<(), String> 
     };
     tokio::select! {
         biased;
-        served = tcp::serve(listener, front) => served.map_err(|error| format!("the listener failed: {error}")),
+        served = tcp::serve(listener, front) => match served {
+            Ok(never) => match never {},
+            Err(error) => Err(format!("the listener failed: {error}")),
+        },
         () = work => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ mod removal;
 mod served;
 mod strategy;
 mod validate;
+mod version;
 
 pub use lifecycle::run;
 pub use removal::{FINALIZER, terminate};

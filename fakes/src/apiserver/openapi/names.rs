@@ -7,12 +7,27 @@ use crate::apiserver::resource::Resource;
 use crate::apiserver::server::Pass;
 
 /// Name of the definition of a resource's kind.
-pub(super) fn of(resource: &Resource) -> String {
+fn of(resource: &Resource) -> String {
     if resource.custom.is_none() {
         return definitions::name_of(&resource.group, &resource.version, &resource.kind);
     }
     let reversed: Vec<&str> = resource.group.rsplit('.').collect();
     format!("{}.{}.{}", reversed.join("."), resource.version, resource.kind)
+}
+
+/// Adds the definitions of a resource's kind and of its list; returns the name of the first.
+pub(super) fn add(pass: &Pass<'_>, resource: &Resource, schemas: &mut Map<String, Value>) -> String {
+    let name = of(resource);
+    let mut definition = match &resource.custom {
+        Some(_) => custom(pass, resource),
+        None => definitions::all().get(&name).cloned().unwrap_or_else(|| json!({ "type": "object" })),
+    };
+    definition["x-kubernetes-group-version-kind"] = json!([kind(resource, &resource.kind)]);
+    schemas.insert(name.clone(), definition);
+    if resource.verbs.contains(&"list") {
+        schemas.insert(format!("{name}List"), list(resource, &name));
+    }
+    name
 }
 
 /// The kind of a resource as the `x-kubernetes-group-version-kind` extension of an operation.
@@ -25,7 +40,7 @@ fn meta_text(field: &str) -> String {
 }
 
 /// Definition of a custom kind: its schema with apiVersion, kind and metadata described.
-pub(super) fn custom(pass: &Pass<'_>, resource: &Resource) -> Value {
+fn custom(pass: &Pass<'_>, resource: &Resource) -> Value {
     let name = format!("{}.{}", resource.plural, resource.group);
     let stored = pass.state.store.get("customresourcedefinitions.apiextensions.k8s.io", "", &name);
     let versions = stored.and_then(|stored| stored.value["spec"]["versions"].as_array());
@@ -39,12 +54,11 @@ pub(super) fn custom(pass: &Pass<'_>, resource: &Resource) -> Value {
         properties.insert("metadata".into(), reference(definitions::OBJECT_META, &meta_text("metadata")));
         schema["properties"] = Value::Object(properties);
     }
-    schema["x-kubernetes-group-version-kind"] = json!([kind(resource, &resource.kind)]);
     schema
 }
 
 /// Definition of the list of a kind, by the name of the kind's definition.
-pub(super) fn list(resource: &Resource, name: &str) -> Value {
+fn list(resource: &Resource, name: &str) -> Value {
     let conventions = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
     json!({
         "description": format!("{} is a list of {}", resource.list_kind, resource.kind),
@@ -65,7 +79,7 @@ pub(super) fn list(resource: &Resource, name: &str) -> Value {
 }
 
 /// A described reference.
-pub(super) fn reference(name: &str, description: &str) -> Value {
+fn reference(name: &str, description: &str) -> Value {
     json!({ "allOf": [{ "$ref": format!("{}{name}", definitions::REFERENCE) }], "description": description })
 }
 

@@ -11,16 +11,7 @@ use crate::apiserver::server::Pass;
 pub(super) fn document(pass: &Pass<'_>) -> Value {
     let mut schemas = Map::new();
     for resource in pass.state.resources.iter() {
-        let name = names::of(resource);
-        let mut definition = match &resource.custom {
-            Some(_) => names::custom(pass, resource),
-            None => definitions::all().get(&name).cloned().unwrap_or_else(|| json!({ "type": "object" })),
-        };
-        definition["x-kubernetes-group-version-kind"] = json!([names::kind(resource, &resource.kind)]);
-        schemas.insert(name.clone(), definition);
-        if resource.verbs.contains(&"list") {
-            schemas.insert(format!("{name}List"), names::list(resource, &name));
-        }
+        names::add(pass, resource, &mut schemas);
     }
     names::close(&mut schemas);
     let definitions: Map<String, Value> = schemas.into_iter().map(|(name, schema)| (name, downgrade(schema))).collect();

@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use super::{names, paths};
-use crate::apiserver::builtin::definitions;
 use crate::apiserver::json as wire;
 use crate::apiserver::resource::Resource;
 use crate::apiserver::server::Pass;
@@ -53,16 +52,7 @@ pub(super) fn document(pass: &Pass<'_>, path: &str) -> Option<Value> {
     let mut schemas = Map::new();
     let mut operations = Map::new();
     for resource in pass.state.resources.iter().filter(|resource| path_of(resource) == path) {
-        let name = names::of(resource);
-        let mut definition = match &resource.custom {
-            Some(_) => names::custom(pass, resource),
-            None => definitions::all().get(&name).cloned().unwrap_or_else(|| json!({ "type": "object" })),
-        };
-        definition["x-kubernetes-group-version-kind"] = json!([names::kind(resource, &resource.kind)]);
-        schemas.insert(name.clone(), definition);
-        if resource.verbs.contains(&"list") {
-            schemas.insert(format!("{name}List"), names::list(resource, &name));
-        }
+        let name = names::add(pass, resource, &mut schemas);
         paths::add(resource, &name, &mut operations);
     }
     if schemas.is_empty() {
