@@ -1,10 +1,10 @@
-//! What holds for any history and any JSON, and a measurement.
+//! What holds for any history and any JSON.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{ApplyRequest, UpdateRequest, apply, keep_times, track_update};
-use super::{MANAGERS, Store, widget};
+use super::{MANAGERS, Store};
 
 /// Specs of a small universe, so that managers collide.
 fn specs() -> impl Strategy<Value = Value> {
@@ -148,35 +148,5 @@ proptest! {
                 keep_times(&mut new, body);
             }
         }
-    }
-}
-
-/// Prints applies per second: `cargo test --release -p fakes --lib speed_of_apply -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn speed_of_apply() {
-    let mut store = Store::new();
-    let spec = |size: i64| {
-        json!({"size": size, "mode": "A", "mp": {"a": "1", "b": "2"}, "set": ["x", "y"], "free": {"u": {"w": 1}},
-            "lst": [{"name": "p", "v": 1}, {"name": "q", "v": 2}]})
-    };
-    store.apply("m1", spec(0)).unwrap();
-    store.apply("m2", json!({"mp": {"c": "3"}, "lst": [{"name": "r"}]})).unwrap();
-    store.update("u", {
-        let mut spec = store.spec();
-        spec["adef"] = json!(["z"]);
-        spec
-    });
-    let body = [widget(spec(0)), widget(spec(1))];
-    let now = store.at();
-    let request = ApplyRequest { manager: "m1", force: false, now, target: store.target("") };
-    let live = store.object.clone().unwrap();
-    for (what, body) in [("no-op", &body[0]), ("changing", &body[1])] {
-        #[expect(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
-        let start = std::time::Instant::now();
-        for _ in 0..20_000 {
-            std::hint::black_box(apply(Some(&live), body, &request).unwrap());
-        }
-        println!("{what}: {:.0} applies/s", 20_000.0 / start.elapsed().as_secs_f64());
     }
 }
