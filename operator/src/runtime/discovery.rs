@@ -81,10 +81,11 @@ fn served(caps: &Caps, health: &Health) {
 
 /// What every loop needs wherever it looks (a part of contract §24): group, resource with subresource, verbs. Rights
 /// that are bound per namespace show as watches that are refused.
-const NEEDED: [(&str, &str, &[&str]); 5] = [
+const NEEDED: [(&str, &str, &[&str]); 6] = [
     (APPS_GROUP, "applicationinstances", &["get", "list", "watch", "patch"]),
     (APPS_GROUP, "applicationinstances/status", &["patch"]),
     (OPS_GROUP, "clusters", &["list", "watch"]),
+    (OPS_GROUP, "operations", &["list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
     ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
 ];
