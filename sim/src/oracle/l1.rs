@@ -43,8 +43,9 @@ struct Count {
     /// Requests of the operator for this instance since then.
     requests: u64,
     writes: u64,
-    /// When Flux was last seen to owe a verdict on a deployed release.
+    /// Until when Flux is known to have owed a verdict on a deployed release, and whether it still does.
     silent: Option<Duration>,
+    owes: bool,
     /// Converged once since then: counting is over.
     done: bool,
 }
@@ -63,7 +64,7 @@ impl Oracle for Converges {
             Event::Phase(Phase::Healed) => {
                 self.healed = Some(record.at);
                 for count in self.since.values_mut() {
-                    *count = Count { stable: record.at, ..Count::default() };
+                    *count = Count { stable: record.at, owes: count.owes, ..Count::default() };
                 }
             }
             Event::Phase(phase) => self.quiet = *phase == Phase::Quiet,
@@ -75,13 +76,19 @@ impl Oracle for Converges {
                         _ => true,
                     };
                 for (address, instance) in truth.all(INSTANCES).filter(|(address, _)| address.namespace == namespace) {
-                    let count = self.since.entry(address.clone()).or_default();
-                    if disturbed && concerns(&commit.resource, &commit.name, address, instance) {
-                        *count = Count { stable: record.at, ..Count::default() };
+                    // Nothing that is said of an instance changes by what does not concern it.
+                    if !concerns(&commit.resource, &commit.name, address, instance) {
+                        continue;
                     }
-                    if silent(instance, truth) {
+                    let count = self.since.entry(address.clone()).or_default();
+                    if disturbed {
+                        *count = Count { stable: record.at, owes: count.owes, ..Count::default() };
+                    }
+                    let owes = silent(instance, truth);
+                    if owes || count.owes {
                         count.silent = Some(record.at);
                     }
+                    count.owes = owes;
                     if !count.done && owed(instance, truth) && verdict(instance, truth).is_ok() {
                         count.done = true;
                     } else if self.quiet && owed(instance, truth) {
@@ -92,9 +99,11 @@ impl Oracle for Converges {
             }
             Event::Request { call, .. } if is_operator(&record.actor) && self.healed.is_some() => {
                 for (address, count) in &mut self.since {
+                    if count.done || call.namespace != address.namespace || call.name.is_empty() {
+                        continue;
+                    }
                     let Some(instance) = truth.get(INSTANCES, &address.namespace, &address.name) else { continue };
-                    let theirs = call.namespace == address.namespace && !call.name.is_empty();
-                    if count.done || !theirs || !concerns(&call.resource, &call.name, address, instance) {
+                    if !concerns(&call.resource, &call.name, address, instance) {
                         continue;
                     }
                     count.requests += 1;
