@@ -25,8 +25,8 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CLUSTER: &[(&str, &str, &[&str])] = &[
     ("apps.vworkspace.io", "applicationinstances", &["get", "list", "watch", "patch"]),
     ("apps.vworkspace.io", "applicationinstances/status", &["patch"]),
-    ("ops.vworkspace.io", "clusters", &["list", "watch"]),
-    ("ops.vworkspace.io", "operations", &["list", "watch"]),
+    ("ops.vworkspace.io", "clusters", &["get", "list", "watch"]),
+    ("ops.vworkspace.io", "operations", &["get", "list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
     ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
 ];
@@ -44,7 +44,11 @@ const NAMESPACE: &[(&str, &str, &[&str])] = &[
 ];
 
 /// What they need in the operator's own namespace.
-const OWN: &[(&str, &str, &[&str])] = &[("coordination.k8s.io", "leases", &["get", "create", "update"])];
+const OWN: &[(&str, &str, &[&str])] = &[
+    ("coordination.k8s.io", "leases", &["get", "create", "update"]),
+    ("", "configmaps", &["get", "create", "update"]),
+    ("", "secrets", &["get"]),
+];
 
 type Right<'a> = (&'a str, &'a str, &'a str);
 

@@ -169,9 +169,9 @@ async fn ready(cluster: &Cluster, name: &str) -> bool {
     })
 }
 
-/// Requests that concern no object of an instance: leadership, watches and their lists, discovery.
+/// Requests that concern no object of an instance: leadership and stores, watches and their lists, discovery.
 fn housekeeping(request: &str) -> bool {
-    request.contains("/leases/dad03b25")
+    request.contains("/namespaces/vworkspace-system/")
         || request.contains("watch=true")
         || request.contains("limit=250")
         || request.contains("/openapi/")

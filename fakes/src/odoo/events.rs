@@ -72,7 +72,9 @@ impl ClusterRow {
             std::collections::btree_map::Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 known.repeats += 1;
-                known.clashes += u32::from(known.event != event);
+                // Endpoints are what stands when it is sent; a condition's journal does not hold them.
+                let again = Event { endpoints: known.event.endpoints.clone(), ..event };
+                known.clashes += u32::from(known.event != again);
                 return None;
             }
             std::collections::btree_map::Entry::Vacant(free) => {

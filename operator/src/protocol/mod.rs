@@ -9,6 +9,7 @@ pub mod answer;
 pub mod call;
 pub mod claim;
 pub mod event;
+pub mod event_key;
 pub mod job;
 pub mod proof;
 pub mod register;

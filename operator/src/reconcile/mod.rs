@@ -22,6 +22,7 @@ pub mod connection;
 pub mod instance;
 pub mod link;
 pub mod permit;
+pub mod report;
 
 /// What decide wants done, and why. `why` explains the empty plan too.
 #[derive(Clone, Debug, PartialEq, Serialize)]

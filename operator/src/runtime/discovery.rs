@@ -84,13 +84,17 @@ fn served(caps: &Caps, health: &Health) {
 const NEEDED: [(&str, &str, &[&str]); 6] = [
     (APPS_GROUP, "applicationinstances", &["get", "list", "watch", "patch"]),
     (APPS_GROUP, "applicationinstances/status", &["patch"]),
-    (OPS_GROUP, "clusters", &["list", "watch"]),
-    (OPS_GROUP, "operations", &["list", "watch"]),
+    (OPS_GROUP, "clusters", &["get", "list", "watch"]),
+    (OPS_GROUP, "operations", &["get", "list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
     ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
 ];
 /// The same in the operator's own namespace.
-const NEEDED_AT_HOME: [(&str, &str, &[&str]); 1] = [("coordination.k8s.io", "leases", &["get", "create", "update"])];
+const NEEDED_AT_HOME: [(&str, &str, &[&str]); 3] = [
+    ("coordination.k8s.io", "leases", &["get", "create", "update"]),
+    ("", "configmaps", &["get", "create", "update"]),
+    ("", "secrets", &["get"]),
+];
 
 /// One right: how it reads, and the question to the server.
 fn needed(namespace: &str) -> Vec<(String, Value)> {

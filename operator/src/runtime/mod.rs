@@ -41,6 +41,7 @@ pub mod entropy;
 pub mod health;
 mod instance;
 pub mod lease;
+mod report;
 pub mod retry;
 mod settings;
 mod tick;
@@ -194,7 +195,7 @@ fn start<T: Transport>(
     // They listen before anybody tells.
     tasks.spawn("cluster loop", tick::cluster(without_queue.clone()));
     tasks.spawn("intake loop", tick::intake(without_queue.clone()));
-    tasks.spawn("report loop", tick::report(without_queue));
+    tasks.spawn("report loop", report::report(without_queue));
     tasks.spawn("changes", changes::run(Arc::clone(&out.api), changes.clone(), caps.clone()));
     let (api, health, mut caps, workers) = (Arc::clone(&out.api), health.clone(), caps.clone(), config.workers);
     tasks.spawn("watches", watches.run());

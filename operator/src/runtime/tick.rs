@@ -46,8 +46,3 @@ pub(super) async fn cluster<A: ClusterApi, T: Transport>(_: Loop<A, T>) {
 pub(super) async fn intake<A: ClusterApi, T: Transport>(_: Loop<A, T>) {
     std::future::pending().await
 }
-
-/// What changed is told to the control plane.
-pub(super) async fn report<A: ClusterApi, T: Transport>(_: Loop<A, T>) {
-    std::future::pending().await
-}
