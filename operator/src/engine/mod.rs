@@ -15,6 +15,7 @@ use crate::policy::Refusal;
 
 pub mod flux;
 pub mod operation;
+pub mod parameters;
 pub mod values;
 
 /// Everything a release is rendered from. Two equal wishes give byte-equal children.
