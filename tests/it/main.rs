@@ -17,5 +17,6 @@ mod schemas;
 mod simulation;
 mod stage;
 mod tidy;
+mod transport;
 mod watches;
 mod world_cases;

@@ -120,10 +120,14 @@ impl Call {
             .body(Bytes::from(body.clone().unwrap_or_default()))
             .map_err(|_| Closed::BadEndpoint)?;
         let path = request.uri().path().to_string();
+        let request_is_post = request.method() == http::Method::POST;
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, authorization);
         if body.is_some() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        } else if request_is_post {
+            // HTTP clients leave it out, and servers that insist on it answer 411.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if !matches!(self, Call::Poll { .. } | Call::Register(_)) {
             let seconds = now.as_second();

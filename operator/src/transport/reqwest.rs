@@ -1,37 +1,51 @@
 //! [`Transport`] of production. The only part of the way to the control plane that no simulation runs, so it decides nothing.
 
-use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, NoProxy, redirect};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::{Client, NoProxy, Url, redirect, retry};
 
-use super::{ANSWER_MAX, Dial, Transport, TransportError};
+use super::{ANSWER_MAX, Dial, Proxy, Transport, TransportError, tls};
 
 /// How long a connection may take (contract §17.1).
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long an unused connection is kept. Shorter than servers and what stands before them keep theirs (a minute and more
+/// as a rule): a POST on a connection that the other side just closed is an outcome unknown for nothing.
+const IDLE: Duration = Duration::from_secs(20);
+
 /// Keeps one client, and makes a new one when the dial settings change.
-#[derive(Default)]
 pub struct Reqwest {
-    client: Mutex<Option<(Dial, Client)>>,
+    environment: Proxy,
+    kept: Mutex<Option<(Dial, Result<Client, String>)>>,
+}
+
+impl Default for Reqwest {
+    /// With the proxies of the process environment.
+    fn default() -> Self {
+        Self::new(Proxy::of_environment(|name| std::env::var(name).ok()))
+    }
 }
 
 impl Reqwest {
+    /// With the proxies that hold where a dial names none.
+    pub fn new(environment: Proxy) -> Self {
+        Self { environment, kept: Mutex::default() }
+    }
+
+    /// Settings that cannot be used are remembered like good ones: they stay so until they change.
     fn client(&self, dial: &Dial) -> Result<Client, TransportError> {
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, client)) = &*kept
-            && of == dial
-        {
-            return Ok(client.clone());
-        }
-        let client = build(dial).map_err(TransportError::Unreachable)?;
-        *kept = Some((dial.clone(), client.clone()));
-        Ok(client)
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = match &*kept {
+            Some((of, client)) if of == dial => client.clone(),
+            _ => {
+                let client = build(dial, &dial.proxy.or(&self.environment));
+                *kept = Some((dial.clone(), client.clone()));
+                client
+            }
+        };
+        client.map_err(TransportError::Unreachable)
     }
 }
 
@@ -46,6 +60,9 @@ impl Transport for Reqwest {
         let exchange = async {
             let request = request.try_into().map_err(|_| TransportError::Unreachable("not a usable URL".into()))?;
             let mut answer = client.execute(request).await.map_err(|error| failed(&error))?;
+            if answer.content_length().is_some_and(|length| length > ANSWER_MAX as u64) {
+                return Err(TransportError::TooLarge(ANSWER_MAX));
+            }
             let mut body = BytesMut::new();
             while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
                 if body.len() + chunk.len() > ANSWER_MAX {
@@ -63,52 +80,49 @@ impl Transport for Reqwest {
     }
 }
 
-fn build(dial: &Dial) -> Result<Client, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        // A root that this library cannot read is one root less, as for every other program.
-        let _ = roots.add(certificate);
-    }
-    for certificate in dial.roots.iter().flat_map(|pem| CertificateDer::pem_slice_iter(pem)) {
-        let certificate = certificate.map_err(|_| "the CA bundle is not PEM".to_string())?;
-        roots.add(certificate).map_err(|error| format!("the CA bundle holds an unusable certificate: {error}"))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
-    let config = match &dial.client {
-        None => config.with_no_client_auth(),
-        Some(pair) => {
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pair.certificate).collect();
-            let chain = chain.map_err(|_| "tls.crt is not PEM".to_string())?;
-            let key = PrivateKeyDer::from_pem_slice(pair.key.expose().as_bytes());
-            let key = key.map_err(|_| "tls.key is not a PEM private key".to_string())?;
-            config
-                .with_client_auth_cert(chain, key)
-                .map_err(|_| "tls.crt and tls.key do not belong together".to_string())?
-        }
-    };
-    let mut builder =
-        Client::builder().tls_backend_preconfigured(config).redirect(redirect::Policy::none()).connect_timeout(CONNECT);
-    let none = dial.proxy.none.as_deref().and_then(NoProxy::from_string);
-    let proxies =
-        [dial.proxy.http.as_deref().map(reqwest::Proxy::http), dial.proxy.https.as_deref().map(reqwest::Proxy::https)];
-    for proxy in proxies.into_iter().flatten() {
-        let proxy = proxy.map_err(|_| "the proxy is not a usable URL".to_string())?;
+fn build(dial: &Dial, proxy: &Proxy) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .tls_backend_preconfigured(tls::config(dial)?)
+        .http1_only()
+        .redirect(redirect::Policy::none())
+        // What may be repeated is decided above, with the same bytes. What hyper itself sends again is only a request of
+        // which it has not written anything.
+        .retry(retry::never())
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        // The environment is part of `proxy` already.
+        .no_proxy();
+    let exceptions = proxy.none.as_deref().map(exceptions).unwrap_or_default();
+    let none = NoProxy::from_string(&exceptions.join(","));
+    // The library takes a star for names only, not for addresses.
+    let proxy = if exceptions.contains(&"*") { &Proxy::default() } else { proxy };
+    if let Some(text) = &proxy.http {
+        let url = proxy_url(text).ok_or("proxy.httpProxy (or HTTP_PROXY) is not a usable http or https URL")?;
+        let proxy = reqwest::Proxy::http(url).map_err(|error| error.without_url().to_string())?;
         builder = builder.proxy(proxy.no_proxy(none.clone()));
     }
-    builder.build().map_err(|error| error.without_url().to_string())
+    if let Some(text) = &proxy.https {
+        let url = proxy_url(text).ok_or("proxy.httpsProxy (or HTTPS_PROXY) is not a usable http or https URL")?;
+        let proxy = reqwest::Proxy::https(url).map_err(|error| error.without_url().to_string())?;
+        builder = builder.proxy(proxy.no_proxy(none));
+    }
+    builder.build().map_err(|error| tls::reason(&error.without_url()))
+}
+
+/// A proxy that cannot be understood would be left out below, and the request would go the direct way.
+fn proxy_url(text: &str) -> Option<Url> {
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }.ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+/// The entries of a list of exceptions, `*.example.org`, which other programs take, in the form that is understood here.
+fn exceptions(list: &str) -> Vec<&str> {
+    let entries = list.split(',').map(str::trim);
+    entries.map(|entry| entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry)).collect()
 }
 
 /// What happened, without the URL: it may hold a proxy's password.
 fn failed(error: &reqwest::Error) -> TransportError {
-    let mut why = String::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        why = cause.to_string();
-        source = cause.source();
-    }
+    let why = tls::reason(error);
     if error.is_connect() { TransportError::Unreachable(why) } else { TransportError::Unknown(why) }
 }

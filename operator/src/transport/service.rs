@@ -36,8 +36,9 @@ impl Transport for HttpService {
     }
 }
 
+/// A service that knows whether anything was sent says so by failing with a [`TransportError`].
 fn unknown(error: BoxError) -> TransportError {
-    TransportError::Unknown(error.to_string())
+    error.downcast().map_or_else(|error| TransportError::Unknown(error.to_string()), |error| *error)
 }
 
 #[cfg(test)]
@@ -64,6 +65,13 @@ mod tests {
     async fn an_answer_is_whole_in_time_and_not_too_large() {
         assert_eq!(send(answering(ANSWER_MAX, Duration::ZERO)).await, Ok(ANSWER_MAX));
         assert_eq!(send(answering(ANSWER_MAX + 1, Duration::ZERO)).await, Err(TransportError::TooLarge(ANSWER_MAX)));
+        let refused = TransportError::Unreachable("connection refused".into());
+        let refusal = refused.clone();
+        let refusing: HttpService = BoxCloneSyncService::new(tower::service_fn(move |_| {
+            let error: BoxError = refusal.clone().into();
+            async { Err(error) }
+        }));
+        assert_eq!(send(refusing).await, Err(refused));
         assert!(matches!(send(answering(0, Duration::from_secs(31))).await, Err(TransportError::Unknown(_))));
     }
 }
