@@ -574,7 +574,7 @@ mod tests {
                     Event::Commit(_) => "commit",
                     Event::Handled { .. } => "handled",
                     Event::Fault { .. } => "fault",
-                    Event::Step { .. } | Event::Phase(_) => "other",
+                    Event::Step { .. } | Event::Phase(_) | Event::Log { .. } => "other",
                 };
                 into.lock().expect("no panic").push(what.to_owned());
             });

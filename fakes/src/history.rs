@@ -243,6 +243,11 @@ pub enum Event {
         /// In words.
         what: String,
     },
+    /// A line of the actor's log. Not part of the trace: it may quote third parties.
+    Log {
+        /// As it is written.
+        line: String,
+    },
     /// The harness or a fake did something that is no request: a start, a crash, what a person means to do.
     Step {
         /// In words.

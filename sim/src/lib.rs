@@ -7,7 +7,7 @@
 //! | [`world`], [`wire`] | who runs, and how requests travel |
 //! | [`entropy`] | where randomness comes from; the only unsafe code |
 //! | [`oracle`], [`truth`] | the judges, and the store they read |
-//! | [`trace`], [`narrator`] | the history as text and hash, and as a story |
+//! | [`trace`], [`narrator`], [`logs`] | the history as text and hash, and as a story; the operator's log in it |
 //! | [`command`] | the command line |
 #![deny(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod case;
 pub mod command;
 pub mod conformance;
 pub mod entropy;
+pub mod logs;
 pub mod narrator;
 pub mod oracle;
 pub mod scenario;

@@ -48,6 +48,9 @@ impl Trace {
     }
 
     fn add(&self, record: &Record) {
+        if matches!(record.event, Event::Log { .. }) {
+            return;
+        }
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let line = render(record, inner.detail == Detail::Full).to_string();
         let mut hasher = blake3::Hasher::new();
@@ -119,6 +122,7 @@ fn render(record: &Record, full: bool) -> Value {
                     "body": digest(request), "answer": digest(reply), "full": full.then(|| shown(reply)) })
         }
         Event::Fault { rule, what } => json!({ "record": "fault", "rule": **rule, "what": what }),
+        Event::Log { line } => json!({ "record": "log", "what": line }),
         Event::Step { what } => json!({ "record": "step", "what": what }),
         Event::Phase(phase) => json!({ "record": "phase", "what": format!("{phase:?}") }),
     };

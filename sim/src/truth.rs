@@ -11,6 +11,8 @@ use fakes::odoo::{Odoo, State};
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub mod books;
+pub mod identity;
 pub mod view;
 
 /// Address of an object: resource (`plural.group`), namespace (empty for cluster-scoped ones), name.
@@ -52,6 +54,8 @@ pub struct Truth {
     objects: BTreeMap<Address, Arc<Value>>,
     revision: u64,
     odoo: Option<Odoo>,
+    /// What was said to the control plane.
+    pub books: books::Books,
 }
 
 impl Truth {
@@ -72,6 +76,7 @@ impl Truth {
 
     /// Follows one record.
     pub fn step(&mut self, record: &Record) {
+        self.books.step(record);
         let Event::Commit(commit) = &record.event else { return };
         let namespace = commit.namespace.as_deref().unwrap_or_default();
         let address = Address::new(&commit.resource, namespace, &commit.name);

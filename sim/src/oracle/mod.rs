@@ -13,6 +13,11 @@ use crate::truth::Truth;
 
 mod fields;
 mod l1;
+mod l11;
+mod l13;
+mod l20;
+mod l21;
+mod l5;
 mod l6;
 mod s11;
 mod s12;
@@ -20,9 +25,23 @@ mod s16;
 mod s17;
 mod s19;
 mod s22;
+mod s23;
+mod s24;
+mod s25;
+mod s26;
+mod s27;
+mod s28;
+mod s31;
+mod s32;
+mod s33;
+mod s34;
 mod s37;
 mod s38;
 mod s39;
+mod s42;
+mod s45;
+mod s49;
+mod s50;
 
 #[cfg(test)]
 mod story;
@@ -65,11 +84,30 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<s17::VersionNeverFallsAlone>::default(),
         Box::<s19::ReadyNeedsEvidence>::default(),
         Box::<s22::PureRendering>::default(),
+        Box::<s23::OneResult>::default(),
+        Box::<s24::OneEffect>::default(),
+        Box::<s25::JournalBeforeAck>::default(),
+        Box::<s26::NothingAfterTheResult>::default(),
+        Box::<s27::NothingAfterExpiry>::default(),
+        Box::<s28::WithinItsRights>::default(),
+        Box::<s31::SecretsStaySecret>::default(),
+        Box::<s32::NeverLockedOut>::default(),
+        Box::<s33::OneSourceOfCredentials>::default(),
+        Box::<s34::SecretsByName>::default(),
         Box::<s37::ObservedGeneration>::default(),
         Box::<s38::HonestConditions>::default(),
         Box::<s39::Quiet>::default(),
+        Box::<s42::EachTransitionOnce>::default(),
+        Box::<s45::OncePerSlot>::default(),
+        Box::<s49::OnlyTheLeaderTalks>::default(),
+        Box::<s50::BoundedStores>::default(),
         Box::<l1::Converges>::default(),
+        Box::<l5::JobsAreAnswered>::default(),
         Box::<l6::DeletionCompletes>::default(),
+        Box::<l11::RotationEnds>::default(),
+        Box::<l13::ChangesAreTold>::default(),
+        Box::<l20::TheViewIsTrue>::default(),
+        Box::<l21::RegistrationCompletes>::default(),
     ]
 }
 

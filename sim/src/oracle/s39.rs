@@ -1,22 +1,30 @@
 //! S39: when everything has come true and nobody changes anything, the operator writes nothing and reads little.
 //!
-//! Counted are attempts, committed or not, in the quiet phase. Leader election renews its Lease and is excepted. Reading
+//! Counted are attempts, committed or not, in the quiet phase. Leader election renews its Lease and is excepted, and so is
+//! the Cluster's heartbeat stamp, once a minute, if the write changes nothing else (contract §29.51). Reading
 //! has a budget: twelve passes of ten requests per instance and minute would be a storm; what is declared is a look at
 //! every interval of a release (5 min) and every recheck of a reference (5 min), and discovery every 10 min.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fakes::history::{Event, Phase, Record};
+use serde_json::Value;
 
 use super::Oracle;
-use crate::truth::{INSTANCES, Truth, is_operator};
+use crate::truth::{CLUSTERS, INSTANCES, Truth, is_operator};
 
 /// S39.
 #[derive(Default)]
 pub(super) struct Quiet {
     since: Option<Duration>,
     reads: u64,
+    /// When the heartbeat was stamped last.
+    stamped: Option<Duration>,
 }
+
+/// The heartbeat is stamped at most once a minute (contract §14.2); the clock of the status has whole seconds.
+const STAMP: Duration = Duration::from_secs(59);
 
 /// Reads allowed per instance and started five minutes.
 const PER_INSTANCE: u64 = 60;
@@ -39,10 +47,34 @@ impl Oracle for Quiet {
                 self.reads = 0;
                 Ok(())
             }
+            Event::Commit(commit) if commit.resource == CLUSTERS && self.since.is_some() => {
+                let bare = |object: &Option<Arc<Value>>| {
+                    let mut object = object.as_deref().cloned().unwrap_or_default();
+                    for (parent, member) in
+                        [("/status", "lastHeartbeat"), ("/metadata", "managedFields"), ("/metadata", "resourceVersion")]
+                    {
+                        if let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) {
+                            parent.remove(member);
+                        }
+                    }
+                    object
+                };
+                if is_operator(&record.actor) && bare(&commit.before) != bare(&commit.after) {
+                    return Err("the Cluster's status changed in the quiet, and not only its heartbeat".into());
+                }
+                Ok(())
+            }
             Event::Request { call, .. } if is_operator(&record.actor) => {
                 let Some(since) = self.since else { return Ok(()) };
-                if call.resource == "leases.coordination.k8s.io" {
+                if call.resource == "leases.coordination.k8s.io" || call.is_control_plane() {
                     return Ok(());
+                }
+                if call.resource == CLUSTERS && call.subresource == "status" {
+                    let apart = self.stamped.replace(record.at).map(|last| record.at.saturating_sub(last));
+                    return match apart.filter(|apart| *apart < STAMP) {
+                        Some(apart) => Err(format!("two stamps of the heartbeat within {} s", apart.as_secs())),
+                        None => Ok(()),
+                    };
                 }
                 if call.writes() {
                     let after = record.at.saturating_sub(since).as_secs();
@@ -65,8 +97,23 @@ impl Oracle for Quiet {
 mod tests {
     use serde_json::json;
 
-    use super::super::story::{OPERATOR, Story, instance, release};
+    use super::super::story::{OPERATOR, Story, cluster, instance, release, with};
     use super::*;
+
+    fn beating(at: &str, ready: &str) -> Value {
+        with(&cluster(), &json!({ "status": { "lastHeartbeat": at, "phase": ready } }))
+    }
+
+    #[test]
+    fn a_change_of_the_cluster_in_the_quiet_is_seen_and_its_heartbeat_is_not() {
+        let told = || Story::<Quiet>::new().commit(OPERATOR, &beating("a", "Connected")).phase(Phase::Quiet);
+        told().commit(OPERATOR, &beating("b", "Disconnected")).breaks("not only its heartbeat");
+        told()
+            .commit(OPERATOR, &beating("b", "Connected"))
+            .later(60)
+            .commit(OPERATOR, &beating("c", "Connected"))
+            .holds();
+    }
 
     #[test]
     fn a_write_in_the_quiet_is_seen() {

@@ -59,6 +59,7 @@ pub struct World {
     operator: Option<Process>,
     tasks: JoinSet<()>,
     seed: u64,
+    _logs: tracing::subscriber::DefaultGuard,
 }
 
 /// Somebody who follows the history.
@@ -126,6 +127,7 @@ impl World {
             }
         });
 
+        let logs = crate::logs::collect(history.clone());
         let clock = apiserver::Clock::new(move || time.now());
         let server = Server::new(apiserver::Config::new(clock, plan.seed));
         let faults = Faults::default();
@@ -157,6 +159,7 @@ impl World {
             judge,
             commits,
             copy: None,
+            _logs: logs,
             operator,
             tasks,
             seed,
