@@ -25,7 +25,8 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CLUSTER: &[(&str, &str, &[&str])] = &[
     ("apps.vworkspace.io", "applicationinstances", &["get", "list", "watch", "patch"]),
     ("apps.vworkspace.io", "applicationinstances/status", &["patch"]),
-    ("ops.vworkspace.io", "clusters", &["get", "list", "watch"]),
+    ("ops.vworkspace.io", "clusters", &["get", "list", "watch", "patch"]),
+    ("ops.vworkspace.io", "clusters/status", &["patch"]),
     ("ops.vworkspace.io", "operations", &["get", "list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
     ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
@@ -46,8 +47,8 @@ const NAMESPACE: &[(&str, &str, &[&str])] = &[
 /// What they need in the operator's own namespace.
 const OWN: &[(&str, &str, &[&str])] = &[
     ("coordination.k8s.io", "leases", &["get", "create", "update"]),
-    ("", "configmaps", &["get", "create", "update"]),
-    ("", "secrets", &["get"]),
+    ("", "configmaps", &["get", "list", "create", "update", "delete"]),
+    ("", "secrets", &["get", "create", "patch", "delete"]),
 ];
 
 type Right<'a> = (&'a str, &'a str, &'a str);

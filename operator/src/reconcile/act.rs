@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::cluster::exchange;
 use super::link::Link;
 use super::permit::{NotLeader, Permit, Permits};
 use super::{Effect, Plan};
@@ -95,6 +96,9 @@ async fn perform<A: ClusterApi, T: Transport>(
             let answered = out.link.call(call).await.map(drop);
             return answered.map_err(|trouble| Failure::Call { call: call.name(), trouble });
         }
+        Effect::Register(registration) => return exchange::register(out, registration).await,
+        Effect::Rotate(rotation) => return exchange::rotate(out, rotation).await,
+        Effect::Decommission => return exchange::decommission(out).await,
     };
     done.map_err(|error| Failure::Effect { effect: describe(effect), error })
 }
@@ -114,6 +118,9 @@ pub fn describe(effect: &Effect) -> String {
         Effect::Delete { key, .. } => format!("delete {key}"),
         Effect::Emit(object) => format!("emit {}", of(object)),
         Effect::Call(call) => call.name().to_string(),
+        Effect::Register(_) => "register".into(),
+        Effect::Rotate(_) => "rotate".into(),
+        Effect::Decommission => "decommission".into(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::api::secret::SecretText;
 use crate::api::{OPS_GROUP, Open, VERSION};
 use crate::cluster_api::{ApiError, ClusterApi, Key, Kind, Object, Scope, Uid, Version};
 use crate::foreign::core;
+use crate::reconcile::Effect;
 use crate::transport::{ClientPair, Dial, Proxy};
 
 /// One reading. Nothing in it prints a secret.
@@ -18,6 +19,8 @@ use crate::transport::{ClientPair, Dial, Proxy};
 pub struct Connection {
     /// The active Cluster (contract §14.3); `None` where there is none.
     pub cluster: Option<Object>,
+    /// The Clusters that are not active.
+    pub others: Vec<Object>,
     /// How intent arrives.
     pub mode: ConnectivityMode,
     /// Base URL without a slash at its end.
@@ -126,6 +129,17 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// A merge patch of single keys of the Secret at `key`, which insists on the version that was read.
+    pub fn patch(&self, key: Key, mut merge: Value) -> Effect {
+        if let Some(version) = &self.version {
+            merge["metadata"]["resourceVersion"] = Value::String(version.0.clone());
+        }
+        let uid = self.uid.clone().unwrap_or_else(|| Uid(String::new()));
+        Effect::Patch { key, uid, merge }
+    }
+}
+
 /// Where the credentials Secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretPlace {
@@ -180,6 +194,7 @@ pub async fn read<A: ClusterApi>(api: &A, place: &SecretPlace) -> Result<Connect
         .map(|endpoint| endpoint.trim_end_matches('/').to_string());
     Ok(Connection {
         cluster: Some(cluster.clone()),
+        others: clusters.iter().filter(|other| other.uid() != cluster.uid()).cloned().collect(),
         mode: match &spec.connectivity_mode {
             Open::Known(mode) => *mode,
             // A mode of a newer version: nothing is fetched on a guess.

@@ -53,6 +53,7 @@ struct Known {
     post: Pace,
     backlog: Backlog,
     attempts: BTreeMap<Exchange, Attempt>,
+    beaten: Option<Instant>,
 }
 
 impl<A: ClusterApi, T: Transport> Link<A, T> {
@@ -65,6 +66,11 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
     ) -> Self {
         let read = tokio::sync::Mutex::new(None);
         Self { api, transport, place, now: Box::new(now), read, known: Mutex::default() }
+    }
+
+    /// The wall clock.
+    pub(super) fn now(&self) -> Timestamp {
+        (self.now)()
     }
 
     /// Where the credentials Secret is.
@@ -85,7 +91,11 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
         }
         let at = Instant::now();
         let connection = Arc::new(connection::read(&*self.api, &self.place).await?);
-        self.known().contact.concerns(&connection);
+        let mut known = self.known();
+        if known.contact.concerns(&connection) {
+            known.beaten = None;
+        }
+        drop(known);
         *read = Some((Arc::clone(&connection), at));
         Ok(connection)
     }
@@ -141,6 +151,19 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
         self.known().attempts.get(&exchange).cloned()
     }
 
+    /// Forgets that an exchange succeeded: what asked for it is gone.
+    pub(super) fn forget_success(&self, exchange: Exchange) {
+        let mut known = self.known();
+        if known.attempts.get(&exchange).is_some_and(|attempt| attempt.ended.is_ok()) {
+            known.attempts.remove(&exchange);
+        }
+    }
+
+    /// When the last heartbeat with this credential began.
+    pub fn beaten(&self) -> Option<Instant> {
+        self.known().beaten
+    }
+
     /// Takes note of an exchange.
     pub(super) fn attempted(&self, exchange: Exchange, of: &str, answer: Result<(), Trouble>) {
         let mut known = self.known();
@@ -165,6 +188,9 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
             return Err(Trouble::Closed(Closed::Rejected));
         }
         let token = connection.token().ok_or(Trouble::Closed(Closed::NoCredential))?;
+        if call.is_heartbeat() {
+            self.known().beaten = Some(Instant::now());
+        }
         let first = self.exchange(call, &connection, token).await;
         if first != Err(Trouble::Unauthorized) {
             return self.settled(call, Bearer::Current, token, first);

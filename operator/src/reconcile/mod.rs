@@ -16,13 +16,16 @@ use serde_json::Value;
 
 use crate::cluster_api::{Key, Manager, Object, Preconditions, Propagation, Uid, Version};
 use crate::protocol::Call;
+use cluster::exchange::{Registration, Rotation};
 
 pub mod act;
+pub mod cluster;
 pub mod connection;
 pub mod instance;
 pub mod link;
 pub mod permit;
 pub mod report;
+pub(crate) mod status;
 
 /// What decide wants done, and why. `why` explains the empty plan too.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,4 +94,10 @@ pub enum Effect {
     Update(Object),
     /// A request to the control plane whose answer is only yes or no.
     Call(Call),
+    /// A registration, and its answer into the credentials Secret.
+    Register(Registration),
+    /// A rotation, likewise.
+    Rotate(Rotation),
+    /// A decommission; how it ended is noted.
+    Decommission,
 }

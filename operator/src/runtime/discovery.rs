@@ -81,10 +81,11 @@ fn served(caps: &Caps, health: &Health) {
 
 /// What every loop needs wherever it looks (a part of contract §24): group, resource with subresource, verbs. Rights
 /// that are bound per namespace show as watches that are refused.
-const NEEDED: [(&str, &str, &[&str]); 6] = [
+const NEEDED: [(&str, &str, &[&str]); 7] = [
     (APPS_GROUP, "applicationinstances", &["get", "list", "watch", "patch"]),
     (APPS_GROUP, "applicationinstances/status", &["patch"]),
-    (OPS_GROUP, "clusters", &["get", "list", "watch"]),
+    (OPS_GROUP, "clusters", &["get", "list", "watch", "patch"]),
+    (OPS_GROUP, "clusters/status", &["patch"]),
     (OPS_GROUP, "operations", &["get", "list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
     ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
@@ -92,8 +93,8 @@ const NEEDED: [(&str, &str, &[&str]); 6] = [
 /// The same in the operator's own namespace.
 const NEEDED_AT_HOME: [(&str, &str, &[&str]); 3] = [
     ("coordination.k8s.io", "leases", &["get", "create", "update"]),
-    ("", "configmaps", &["get", "create", "update"]),
-    ("", "secrets", &["get"]),
+    ("", "configmaps", &["get", "list", "create", "update", "delete"]),
+    ("", "secrets", &["get", "create", "patch", "delete"]),
 ];
 
 /// One right: how it reads, and the question to the server.

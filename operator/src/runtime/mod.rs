@@ -35,6 +35,7 @@ use lease::Election;
 
 mod changes;
 pub mod clock;
+mod cluster;
 pub mod controllers;
 mod discovery;
 pub mod entropy;
@@ -193,7 +194,7 @@ fn start<T: Transport>(
         health: health.clone(),
     };
     // They listen before anybody tells.
-    tasks.spawn("cluster loop", tick::cluster(without_queue.clone()));
+    tasks.spawn("cluster loop", cluster::run(without_queue.clone()));
     tasks.spawn("intake loop", tick::intake(without_queue.clone()));
     tasks.spawn("report loop", report::report(without_queue));
     tasks.spawn("changes", changes::run(Arc::clone(&out.api), changes.clone(), caps.clone()));

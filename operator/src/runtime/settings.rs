@@ -81,6 +81,11 @@ impl<A: ClusterApi> SettingsReader<A> {
         Ok(Settings::from_clusters(clusters, (*caps).clone(), &self.reporter))
     }
 
+    /// The settings that these Clusters make.
+    pub(super) fn of(&self, clusters: &[Object]) -> Settings {
+        Settings::from_clusters(clusters, (**self.caps.borrow()).clone(), &self.reporter)
+    }
+
     async fn clusters(&self, caps: &Caps) -> Result<Vec<Object>, ApiError> {
         let kind = Kind::cluster(OPS_GROUP, VERSION, "Cluster", "clusters");
         if caps.served(&kind.group, &kind.plural, &[VERSION]).is_none() {

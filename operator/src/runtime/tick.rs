@@ -37,11 +37,6 @@ impl<A, T> Clone for Loop<A, T> {
     }
 }
 
-/// The Cluster object: registration, rotation, heartbeat, conditions.
-pub(super) async fn cluster<A: ClusterApi, T: Transport>(_: Loop<A, T>) {
-    std::future::pending().await
-}
-
 /// Jobs: poll, acknowledge, apply, result.
 pub(super) async fn intake<A: ClusterApi, T: Transport>(_: Loop<A, T>) {
     std::future::pending().await

@@ -99,7 +99,7 @@ fn addressed(effect: &Effect) -> bool {
         Effect::Create(object) | Effect::Emit(object) | Effect::Update(object) | Effect::Apply { object, .. } => {
             !object.name().is_empty()
         }
-        Effect::Call(_) => true,
+        Effect::Call(_) | Effect::Register(_) | Effect::Rotate(_) | Effect::Decommission => true,
         Effect::Patch { key, .. } | Effect::PatchStatus { key, .. } | Effect::Delete { key, .. } => {
             !key.name.is_empty()
         }

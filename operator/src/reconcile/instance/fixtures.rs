@@ -369,6 +369,7 @@ pub(super) fn told(plan: &Plan) -> Vec<String> {
             Effect::Update(object) => format!("update {}", object.name()),
             Effect::Call(call) => call.name().to_string(),
             Effect::Emit(object) => format!("event {}", object.0["reason"].as_str().unwrap()),
+            other => panic!("no effect of an instance: {other:?}"),
         })
         .collect()
 }

@@ -78,17 +78,19 @@ impl Contact {
         self.answered.is_none_or(|answered| now.saturating_duration_since(answered) >= SILENCE)
     }
 
-    /// A changed credential starts anew.
-    pub(super) fn concerns(&mut self, connection: &Connection) {
+    /// A changed credential starts anew; whether it did.
+    pub(super) fn concerns(&mut self, connection: &Connection) -> bool {
         let mark = Mark {
             endpoint: connection.endpoint.clone(),
             token: connection.credentials.as_ref().and_then(|credentials| credentials.token.clone()),
             cluster_id: connection.cluster_id.clone(),
         };
-        if self.of.as_ref() != Some(&mark) {
+        let changed = self.of.as_ref() != Some(&mark);
+        if changed {
             self.standing = Standing::Untried;
             self.of = Some(mark);
         }
+        changed
     }
 
     /// Takes note of an answer.
