@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::apply as ownership;
 use super::decode::{self, Parsed};
 use super::errors::{Cause, Details, Outcome, Status};
 use super::json;
@@ -54,9 +55,18 @@ pub fn patch(pass: &mut Pass<'_>, target: &Target) -> Outcome<Reply> {
         );
         return Err(Status::bad_request(message));
     }
+    // A record that the patch leaves alone is taken from the live object again when the change is tracked; only the refusals of a strict
+    // or built-in decoder show the whole object.
+    let keeps_record = media_type == MERGE_PATCH
+        && resource.custom.is_some()
+        && options.validation != FieldValidation::Strict
+        && body.get("metadata").is_none_or(|metadata| metadata.is_object() && metadata.get("managedFields").is_none());
     let update = Update { target, options: &options, verb: "patch", uid: None, create: false, track: true };
     let (stored, created) = rest::update_object(pass, &update, &mut |pass, live| {
-        let mut object = live.cloned().unwrap_or_default();
+        let mut object = match live {
+            Some(live) if keeps_record => ownership::without_record(live),
+            live => live.cloned().unwrap_or_default(),
+        };
         match media_type.as_str() {
             MERGE_PATCH | JSON_PATCH => plain(&mut object, &media_type, &body)?,
             _ => strategic::merge(&mut object, &body, resource.schema().root())?,

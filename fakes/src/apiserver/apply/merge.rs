@@ -34,7 +34,8 @@ pub(super) fn merge(live: &Value, body: &Value, of: Type<'_>) -> Value {
 
 fn merge_maps(left: Option<&Map<String, Value>>, right: Option<&Map<String, Value>>, map: MapShape<'_>) -> Value {
     let size = |map: Option<&Map<String, Value>>| map.map_or(0, Map::len);
-    let mut out = Map::with_capacity(size(left) + size(right));
+    // Most of what is applied is there already.
+    let mut out = Map::with_capacity(size(left).max(size(right)));
     for (name, live) in left.into_iter().flat_map(|left| map.entries(left)) {
         let merged = match right.and_then(|right| right.get(name)) {
             Some(body) => merge(live, body, map.field(name).map_or(Type::Deduced, |field| field.of)),

@@ -21,7 +21,7 @@ mod typed;
 mod tests;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use managers::{Operation, Owner, Owners, metadata_mut};
 use shape::Type;
@@ -218,6 +218,7 @@ pub fn keep_times(new: &mut Value, stored: &Value) {
     }
     let (Some(now), Some(before)) = (entries(new), entries(stored)) else { return };
     if now.len() == before.len()
+        && now != before
         && now.iter().zip(before).all(|(now, before)| same_but_time(now, before))
         && same_object(stored, new)
         && let Some(metadata) = metadata_mut(new)
@@ -229,21 +230,27 @@ pub fn keep_times(new: &mut Value, stored: &Value) {
 /// Whether two entries are equal apart from their times.
 fn same_but_time(left: &Value, right: &Value) -> bool {
     let (Value::Object(left), Value::Object(right)) = (left, right) else { return left == right };
-    let size = |map: &serde_json::Map<String, Value>| map.len() - usize::from(map.contains_key("time"));
+    let size = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key("time"));
     size(left) == size(right) && left.iter().all(|(key, value)| key == "time" || right.get(key) == Some(value))
 }
 
-/// A copy without the record of ownership.
-fn without_record(object: &Value) -> Value {
+/// A copy without the record of ownership, which is most of many an object.
+pub fn without_record(object: &Value) -> Value {
     let Value::Object(fields) = object else { return object.clone() };
-    let fields = fields.iter().map(|(key, value)| match value {
-        Value::Object(metadata) if key == "metadata" => {
-            let kept = metadata.iter().filter(|(key, _)| *key != "managedFields");
-            (key.clone(), Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect()))
-        }
-        _ => (key.clone(), value.clone()),
-    });
-    Value::Object(fields.collect())
+    let mut out = Map::with_capacity(fields.len());
+    for (key, value) in fields {
+        let value = match value {
+            Value::Object(metadata) if key == "metadata" => {
+                let mut kept = Map::with_capacity(metadata.len());
+                let others = metadata.iter().filter(|(key, _)| *key != "managedFields");
+                others.for_each(|(key, value)| drop(kept.insert(key.clone(), value.clone())));
+                Value::Object(kept)
+            }
+            _ => value.clone(),
+        };
+        out.insert(key.clone(), value);
+    }
+    Value::Object(out)
 }
 
 fn difference<'a>(before: &'a Value, after: &'a Value, target: &Target<'a>) -> Result<Difference<'a>, String> {
@@ -271,7 +278,7 @@ fn same_object(left: &Value, right: &Value) -> bool {
     let (Some(left), Some(right)) = (left.as_object(), right.as_object()) else { return left == right };
     let alike = |key: &str, a: &Value, b: &Value| match (key, a, b) {
         ("metadata", Value::Object(a), Value::Object(b)) => {
-            let of = |map: &serde_json::Map<String, Value>| map.len() - usize::from(map.contains_key("managedFields"));
+            let of = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key("managedFields"));
             of(a) == of(b)
                 && a.iter()
                     .filter(|(key, _)| *key != "managedFields")
@@ -292,7 +299,7 @@ fn is_reset(holder: &Value) -> bool {
     let entries = holder.pointer("/metadata/managedFields").and_then(Value::as_array);
     entries.is_some_and(|entries| match entries.as_slice() {
         [] => true,
-        [only] => only.as_object().is_some_and(serde_json::Map::is_empty),
+        [only] => only.as_object().is_some_and(Map::is_empty),
         _ => false,
     })
 }
