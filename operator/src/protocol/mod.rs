@@ -10,6 +10,8 @@ pub mod call;
 pub mod claim;
 pub mod event;
 pub mod event_key;
+#[cfg(test)]
+mod golden;
 pub mod job;
 pub mod proof;
 pub mod register;
