@@ -170,7 +170,8 @@ pub(super) fn heard(snapshot: &Snapshot, cluster: &Object, now: Timestamp) -> Op
     let answered = snapshot.seen.answered.filter(|answered| *answered < RUN)?;
     let at = now - SignedDuration::try_from(answered).ok()?;
     let stored = time(told(cluster, "/lastHeartbeat"));
-    stored.is_none_or(|stored| at.duration_since(stored).abs() >= STAMP).then(|| stamp(at))
+    // One from the future was written before the clock was set back.
+    stored.is_none_or(|stored| at.duration_since(stored) >= STAMP || stored > now).then(|| stamp(at))
 }
 
 /// How long until the next heartbeat. `None`: nobody to send one to.

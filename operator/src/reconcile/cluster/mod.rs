@@ -23,10 +23,14 @@ mod connectivity;
 mod decide;
 mod decommission;
 pub mod exchange;
+#[cfg(test)]
+mod fixtures;
 mod observe;
 mod registration;
 mod rotation;
 mod status;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 pub use decide::decide;

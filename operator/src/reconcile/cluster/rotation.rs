@@ -52,6 +52,10 @@ pub(super) fn cause(snapshot: &Snapshot, cluster: &Object, now: Timestamp) -> Op
     if matches!(snapshot.seen.standing, Standing::Questioned | Standing::PreviousAccepted) {
         return Some("the credential is not accepted");
     }
+    // Nothing is renewed that is not known to work: an old credential may just have been taken over.
+    if snapshot.seen.standing != Standing::Accepted {
+        return None;
+    }
     let issued = issued(cluster, credentials);
     let age = issued.map(|issued| now.duration_since(issued));
     if age.is_some_and(|age| age < SHORTEST && !age.is_negative()) {

@@ -1,0 +1,5 @@
+//! The decision as tables.
+
+mod connection;
+mod deletion;
+mod identity;
