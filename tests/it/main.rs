@@ -11,6 +11,7 @@ mod conformance;
 mod flux_switches;
 mod instances;
 mod outside;
+mod report;
 mod rights;
 mod runtime;
 mod schemas;

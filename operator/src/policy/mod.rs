@@ -70,6 +70,8 @@ pub struct Settings {
     pub recorded_engine: Option<String>,
     /// What the API server serves.
     pub caps: Caps,
+    /// Namespace of the operator's own objects.
+    pub home: String,
     /// Name of this process in Kubernetes Events (`reportingInstance`); the pod name.
     pub reporter: String,
 }
@@ -98,6 +100,7 @@ impl Settings {
             recorded_engine: text("/status/helmEngine"),
             caps,
             reporter: reporter.into(),
+            home: String::new(),
         }
     }
 

@@ -167,7 +167,13 @@ fn start<T: Transport>(
     let (wakes, woken) = mpsc::unbounded_channel();
     health.expected(own.controller());
     let forget = settings::Forget::default();
-    let settings = settings::SettingsReader::new(Arc::clone(&out.api), caps.clone(), &config.identity, forget.clone());
+    let settings = settings::SettingsReader::new(
+        Arc::clone(&out.api),
+        caps.clone(),
+        &config.operator_namespace,
+        &config.identity,
+        forget.clone(),
+    );
     let watches = watches::Watches::new(
         Arc::clone(&out.api),
         caps.clone(),

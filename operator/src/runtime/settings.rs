@@ -21,6 +21,7 @@ const FRESH: Duration = Duration::from_secs(10);
 pub(super) struct SettingsReader<A> {
     api: Arc<A>,
     caps: watch::Receiver<Arc<Caps>>,
+    home: Arc<str>,
     reporter: Arc<str>,
     forgotten: Forget,
     read: Arc<Mutex<Option<Reading>>>,
@@ -31,6 +32,7 @@ impl<A> Clone for SettingsReader<A> {
         Self {
             api: Arc::clone(&self.api),
             caps: self.caps.clone(),
+            home: Arc::clone(&self.home),
             reporter: Arc::clone(&self.reporter),
             forgotten: self.forgotten.clone(),
             read: Arc::clone(&self.read),
@@ -59,8 +61,14 @@ impl Forget {
 }
 
 impl<A: ClusterApi> SettingsReader<A> {
-    pub(super) fn new(api: Arc<A>, caps: watch::Receiver<Arc<Caps>>, reporter: &str, forgotten: Forget) -> Self {
-        Self { api, caps, reporter: reporter.into(), forgotten, read: Arc::default() }
+    pub(super) fn new(
+        api: Arc<A>,
+        caps: watch::Receiver<Arc<Caps>>,
+        home: &str,
+        reporter: &str,
+        forgotten: Forget,
+    ) -> Self {
+        Self { api, caps, home: home.into(), reporter: reporter.into(), forgotten, read: Arc::default() }
     }
 
     /// The settings now.
@@ -78,7 +86,8 @@ impl<A: ClusterApi> SettingsReader<A> {
             *read = Some(Reading { clusters: self.clusters(&caps).await?, at, age });
         }
         let clusters = read.as_ref().map(|reading| reading.clusters.as_slice()).unwrap_or_default();
-        Ok(Settings::from_clusters(clusters, (*caps).clone(), &self.reporter))
+        let settings = Settings::from_clusters(clusters, (*caps).clone(), &self.reporter);
+        Ok(Settings { home: self.home.to_string(), ..settings })
     }
 
     /// The settings that these Clusters make.
@@ -112,7 +121,7 @@ mod tests {
             Caps { versions: [("ops.vworkspace.io/clusters".into(), vec![VERSION.into()])].into(), ..Caps::default() };
         let (_caps, known) = watch::channel(Arc::new(served));
         let forget = Forget::default();
-        let reader = SettingsReader::new(Arc::new(api), known, "pod", forget.clone());
+        let reader = SettingsReader::new(Arc::new(api), known, "system", "pod", forget.clone());
         for _ in 0..5 {
             assert_eq!(reader.read().await.expect("settings").cluster_id.as_deref(), Some("c1"));
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -126,7 +135,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_the_kind_there_are_defaults_and_a_failed_read_is_an_error() {
         let (_caps, known) = watch::channel(Arc::new(Caps::default()));
-        let reader = SettingsReader::new(Arc::new(MockClusterApi::new()), known, "pod", Forget::default());
+        let reader = SettingsReader::new(Arc::new(MockClusterApi::new()), known, "system", "pod", Forget::default());
         assert_eq!(reader.read().await.expect("settings").cluster_id, None);
 
         let mut api = MockClusterApi::new();
@@ -134,7 +143,7 @@ mod tests {
         let served =
             Caps { versions: [("ops.vworkspace.io/clusters".into(), vec![VERSION.into()])].into(), ..Caps::default() };
         let (_caps, known) = watch::channel(Arc::new(served));
-        let reader = SettingsReader::new(Arc::new(api), known, "pod", Forget::default());
+        let reader = SettingsReader::new(Arc::new(api), known, "system", "pod", Forget::default());
         assert!(reader.read().await.is_err());
     }
 }

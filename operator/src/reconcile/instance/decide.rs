@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use super::farewell::let_go;
 use super::intent::{Intent, intent, restore, resume_token};
 use super::status::{Findings, effects};
 use super::{Ownership, Snapshot, deletion, held, live, ownership, paused};
@@ -115,7 +116,7 @@ fn gone(snapshot: &Snapshot) -> Plan {
 fn closed(snapshot: &Snapshot, instance: &Object) -> Plan {
     let mut effects = give_back(snapshot);
     if instance.deleting() && held(instance) {
-        effects.push(remove_finalizer(snapshot, instance));
+        effects.extend(let_go(snapshot, instance));
     }
     Plan { effects, ..Plan::idle("the namespace is not gated") }
 }

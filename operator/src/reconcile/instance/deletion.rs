@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::decide::{give_back, remove_finalizer};
+use super::decide::give_back;
+use super::farewell::let_go;
 use super::status::{Findings, effects};
 use super::{Ownership, Snapshot, external, intent, orphaning, ownership, paused};
 use crate::api::condition::{Reason, Status};
@@ -36,7 +37,7 @@ pub(super) fn plan(snapshot: &Snapshot, instance: &Object, now: Timestamp) -> Pl
     let engine: &dyn crate::engine::Engine = &flux::Flux;
     let (mut planned, message) = match engine.withdraw(release.as_ref().map(|(key, object)| (key, *object)), rest) {
         Withdrawal::Gone => {
-            return Plan { effects: vec![remove_finalizer(snapshot, instance)], ..Plan::idle("everything is gone") };
+            return Plan { effects: let_go(snapshot, instance), ..Plan::idle("everything is gone") };
         }
         Withdrawal::Wait(why) => (give_back_if_deleting(snapshot, release.as_ref()), why),
         Withdrawal::Delete(keys) => {
@@ -84,7 +85,7 @@ fn leave(snapshot: &Snapshot, instance: &Object, release: Option<&(Key, &Object)
         if release.is_some() {
             planned.extend(give_back(snapshot));
         }
-        planned.push(remove_finalizer(snapshot, instance));
+        planned.extend(let_go(snapshot, instance));
         return Plan { effects: planned, ..Plan::idle("the application is left running") };
     }
     // The next pass must see them free before the finalizer goes.

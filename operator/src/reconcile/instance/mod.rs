@@ -14,6 +14,7 @@ use crate::reconcile::act::Failure;
 
 mod decide;
 mod deletion;
+mod farewell;
 #[cfg(test)]
 mod fixtures;
 mod intent;
@@ -102,6 +103,8 @@ pub struct Snapshot {
     pub rest: Option<Vec<(Key, Object)>>,
     /// Whether the HelmRelease CRD is in order, if a release vanished.
     pub definition_ready: Option<bool>,
+    /// What was told of the instance, if our finalizer may go in this pass.
+    pub stores: Option<farewell::Stores>,
     /// Why the last pass could not write, if the server said no.
     pub refused: Option<String>,
 }
@@ -125,6 +128,7 @@ impl Snapshot {
             rivals: Vec::new(),
             rest: None,
             definition_ready: None,
+            stores: None,
             refused: None,
         }
     }

@@ -39,6 +39,9 @@ pub async fn observe<A: ClusterApi>(api: &A, key: &Key, settings: &Settings) -> 
         snapshot.lease = reader.find(&core::lease(), &names::target_lease(instance.name())).await?;
     }
     if instance.deleting() {
+        if held(&instance) {
+            snapshot.stores = super::farewell::read(api, &instance, settings).await?;
+        }
         if held(&instance) && gate != Gate::Closed {
             deletion(&reader, &mut snapshot, &instance).await?;
         }

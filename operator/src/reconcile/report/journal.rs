@@ -1,6 +1,7 @@
 //! What one object has to tell: its journal of transitions (contract §20.3), read whatever it holds, against what was
 //! told before.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::Transition;
@@ -9,7 +10,7 @@ use crate::protocol::event::{Event, ResourceRef};
 use crate::protocol::event_key;
 
 /// The last transition of an object that was told or is about to be. Without a digest only the number is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Mark {
     /// Its number.
     pub seq: i64,

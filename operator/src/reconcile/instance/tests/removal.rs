@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::super::farewell::Stores;
 use super::super::fixtures::{Case, NOW, caps, seconds, told};
 use super::super::{Look, State};
 use crate::api::annotation;
 use crate::cluster_api::Key;
 use crate::foreign::flux;
 use crate::reconcile::Effect;
+use crate::reconcile::report::journal::Mark;
 
 #[test]
 fn deletion_goes_in_order() {
@@ -75,4 +77,30 @@ fn our_suspension_is_withdrawn_before_the_release_is_deleted() {
     gone.snapshot.rest =
         Some(vec![(Key::namespaced(&flux::helm_release(&caps()).unwrap(), "org-a", "files"), release)]);
     assert_eq!(told(&gone.plan()), ["patch HelmRelease"]);
+}
+
+#[test]
+fn what_was_not_told_moves_to_the_outbox_before_the_finalizer_goes() {
+    let transition = |seq: i64| json!({"seq": seq, "type": "Ready", "status": "True", "reason": "R", "message": "", "time": NOW, "generation": 1});
+    let mut case = Case::new().deployed().then().deleting().instance(|object| {
+        object["status"]["transitions"] = json!([transition(1), transition(2)]);
+    });
+    case.snapshot.release = Look::Absent;
+    case.snapshot.rest = Some(Vec::new());
+    assert_eq!(told(&case.plan()), ["finalizer off"], "nobody will ever hear it");
+    case.snapshot.stores = Some(Stores::default());
+    let plan = case.plan();
+    let Effect::Create(outbox) = &plan.effects[0] else { panic!("no outbox: {plan:?}") };
+    let held = crate::reconcile::report::outbox::read(outbox).expect("ours").entries;
+    assert_eq!(held.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert_eq!(plan.effects.len(), 2, "then the finalizer");
+    // A crash between the two: the next pass finds them there.
+    case.snapshot.stores = Some(Stores { told: None, outbox: Some(outbox.clone()) });
+    assert_eq!(told(&case.plan()), ["finalizer off"]);
+    let all = Mark { seq: 2, digest: String::new() };
+    case.snapshot.stores = Some(Stores { told: Some(all), outbox: None });
+    assert_eq!(told(&case.plan()), ["finalizer off"], "everything was acknowledged");
+    case.snapshot.stores = Some(Stores::default());
+    case.snapshot.refused = Some("quota".into());
+    assert_eq!(told(&case.plan()), ["finalizer off"], "an object that cannot go is worse");
 }
