@@ -10,6 +10,7 @@ mod cluster;
 mod conformance;
 mod flux_switches;
 mod instances;
+mod intake;
 mod outside;
 mod report;
 mod rights;

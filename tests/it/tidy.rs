@@ -190,9 +190,16 @@ fn selects_are_biased() {
 fn sources_of_unrepeatable_runs_are_absent() {
     only_in(
         "operator/src",
-        &["any_semantic", "streaming_lists", "generate_name", "generateName", "events::Recorder", "HashMap", "HashSet"],
+        &["any_semantic", "streaming_lists", "generate_name", "events::Recorder", "HashMap", "HashSet"],
         &[],
         "not reproducible, or older than what was already seen (design §7, §17)",
+    );
+    let refusal = ["operator/src/reconcile/intake/work.rs"];
+    only_in(
+        "operator/src",
+        &["generateName"],
+        &refusal,
+        "names are pure functions; a job that asks for another is refused",
     );
 }
 

@@ -307,6 +307,14 @@ pub enum ApiError {
         /// The server's message; for an apply it names managers and fields.
         why: String,
     },
+    /// 409 of an unforced apply: others hold fields of it.
+    #[error("conflict: {why}")]
+    FieldConflict {
+        /// The server's message.
+        why: String,
+        /// Manager and field of each cause, as the server writes them.
+        fields: Vec<(String, String)>,
+    },
     /// 409 AlreadyExists on create: observe again and look whose it is.
     #[error("already exists")]
     Exists,

@@ -116,6 +116,19 @@ pub struct HelmRelease {
     pub conditions: Vec<Condition>,
 }
 
+/// `status.lastHandledResetAt`: the last request to forget failures that Flux has seen.
+pub fn handled_reset(release: &Object) -> Option<String> {
+    string(release, "/status/lastHandledResetAt")
+}
+
+/// Whether Flux has spoken about this generation and is not at work.
+pub fn at_rest(release: &Object) -> bool {
+    let read = HelmRelease::read(release);
+    let busy = read.condition("Reconciling").is_some_and(|condition| condition.is(Truth::True));
+    let unknown = read.condition("Ready").is_none_or(|condition| condition.is(Truth::Unknown));
+    read.observed_generation == Some(read.generation) && !busy && !unknown
+}
+
 impl HelmRelease {
     /// Reads whatever there is.
     pub fn read(object: &Object) -> Self {

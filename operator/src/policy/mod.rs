@@ -10,6 +10,7 @@ use crate::cluster_api::{Caps, Object};
 pub mod conflict;
 pub mod gate;
 pub mod instance;
+pub mod jobs;
 pub mod secrets;
 pub mod template;
 

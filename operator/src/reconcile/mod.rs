@@ -22,6 +22,7 @@ pub mod act;
 pub mod cluster;
 pub mod connection;
 pub mod instance;
+pub mod intake;
 pub mod link;
 pub mod permit;
 pub mod report;

@@ -41,6 +41,7 @@ mod discovery;
 pub mod entropy;
 pub mod health;
 mod instance;
+mod intake;
 pub mod lease;
 mod report;
 pub mod retry;
@@ -201,7 +202,7 @@ fn start<T: Transport>(
     };
     // They listen before anybody tells.
     tasks.spawn("cluster loop", cluster::run(without_queue.clone()));
-    tasks.spawn("intake loop", tick::intake(without_queue.clone()));
+    tasks.spawn("intake loop", intake::run(without_queue.clone()));
     tasks.spawn("report loop", report::report(without_queue));
     tasks.spawn("changes", changes::run(Arc::clone(&out.api), changes.clone(), caps.clone()));
     let (api, health, mut caps, workers) = (Arc::clone(&out.api), health.clone(), caps.clone(), config.workers);

@@ -21,6 +21,7 @@ pub fn delay(failure: &Failure, attempt: u32, key: &Key) -> Duration {
             // Asking again cannot help until somebody changes something, and that will wake the key.
             ApiError::Refused { .. } => backoff(u32::MAX, key, CAP),
             ApiError::Conflict { .. }
+            | ApiError::FieldConflict { .. }
             | ApiError::Exists
             | ApiError::Missing
             | ApiError::Forbidden { .. }

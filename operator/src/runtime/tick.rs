@@ -1,4 +1,4 @@
-//! The loops without a queue of their own: cluster, intake, report. Each is a future that never ends by itself.
+//! What the loops without a queue of their own are given: cluster, intake, report. Each is a future that never ends by itself.
 
 use std::sync::Arc;
 
@@ -7,10 +7,8 @@ use super::clock::Clock;
 use super::entropy::Entropy;
 use super::health::Health;
 use super::settings::SettingsReader;
-use crate::cluster_api::ClusterApi;
 use crate::config::Config;
 use crate::reconcile::act::Out;
-use crate::transport::Transport;
 
 /// What such a loop is given.
 pub(super) struct Loop<A, T> {
@@ -35,9 +33,4 @@ impl<A, T> Clone for Loop<A, T> {
             health: self.health.clone(),
         }
     }
-}
-
-/// Jobs: poll, acknowledge, apply, result.
-pub(super) async fn intake<A: ClusterApi, T: Transport>(_: Loop<A, T>) {
-    std::future::pending().await
 }

@@ -48,6 +48,9 @@ pub(super) fn from_status(status: &Status, verb: Verb, kind: &Kind) -> ApiError 
         404 if names_object(status) => ApiError::Missing,
         404 => ApiError::Unserved { kind: format!("{}/{}", kind.group, kind.plural) },
         409 if status.reason == "AlreadyExists" && verb == Verb::Create => ApiError::Exists,
+        409 if verb == Verb::Write && !held(status).is_empty() => {
+            ApiError::FieldConflict { why: why(), fields: held(status) }
+        }
         409 => ApiError::Conflict { why: why() },
         422 if verb == Verb::Write && wrong_uid(status) => ApiError::Conflict { why: why() },
         429 => ApiError::Throttled { after: delay(retry_after) },
@@ -71,6 +74,18 @@ fn names_object(status: &Status) -> bool {
 /// An apply or merge patch with the uid of an object that was replaced is refused because `metadata.uid` is immutable.
 fn wrong_uid(status: &Status) -> bool {
     status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.field == "metadata.uid"))
+}
+
+/// Manager and field of each field conflict. The manager stands in quotes in the cause's message, which has no member for it.
+fn held(status: &Status) -> Vec<(String, String)> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .filter(|cause| cause.reason == "FieldManagerConflict")
+        .map(|cause| {
+            let manager = cause.message.split('"').nth(1).unwrap_or_default();
+            (manager.to_string(), cause.field.clone())
+        })
+        .collect()
 }
 
 /// The error and its sources in one line, for the log only.
@@ -121,6 +136,8 @@ mod tests {
         let forbidden = ApiError::Forbidden { what: "m".into() };
         let unserved = ApiError::Unserved { kind: "helm.toolkit.fluxcd.io/helmreleases".into() };
         let uid = json!({"code": 422, "reason": "Invalid", "message": "m", "details": {"causes": [{"field": "metadata.uid"}]}});
+        let owned = json!({"code": 409, "reason": "Conflict", "message": "m", "details": {"causes": [{
+            "reason": "FieldManagerConflict", "field": ".spec.x", "message": "conflict with \"kubectl\" using v1"}]}});
         let field =
             json!({"code": 422, "reason": "Invalid", "message": "m", "details": {"causes": [{"field": "spec.x"}]}});
         let rows: Vec<(Verb, Value, ApiError)> = vec![
@@ -137,6 +154,11 @@ mod tests {
             (Create, json!({"code": 409, "reason": "Conflict", "message": "m"}), conflict()),
             (Write, json!({"code": 409, "reason": "Conflict", "message": "m"}), conflict()),
             (Delete, json!({"code": 409, "reason": "Conflict", "message": "m"}), conflict()),
+            (
+                Write,
+                owned,
+                ApiError::FieldConflict { why: "m".into(), fields: vec![("kubectl".into(), ".spec.x".into())] },
+            ),
             (Write, uid.clone(), conflict()),
             (Create, uid, refused("m")),
             (Write, field, refused("m")),
