@@ -23,6 +23,7 @@
 
 mod answer;
 mod audit;
+mod console;
 mod dials;
 mod entropy;
 mod events;

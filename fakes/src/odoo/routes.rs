@@ -45,8 +45,7 @@ impl Odoo {
         };
         let body = body.to_bytes();
         let Some(tail) = parts.uri.path().strip_prefix(PATH).map(str::to_string) else {
-            let now = self.now();
-            return Ok(answer::plain(404, now, Some("text/html; charset=utf-8"), "<!doctype html><title>404</title>"));
+            return Ok(self.console(&parts, &body));
         };
         self.agent(peer, &parts, &tail, body).await
     }

@@ -1,8 +1,10 @@
-//! `sim up`: the embedded cluster on a real port, for `kubectl`, `helm` and the operator's own binary.
+//! `sim up`: the embedded cluster on a real port, for `kubectl`, `helm` and the operator's own binary, and the control plane
+//! on another, with a console for browsers.
 //!
 //! The same server and the same fakes as in every run, on real time or a multiple of it. What happens is told as it
 //! happens. Nothing here repeats: real clients come when they want.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,9 @@ pub struct UpArgs {
     /// Address of the API server; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8001")]
     listen: SocketAddr,
+    /// Address of the control plane and its console; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8069")]
+    odoo: SocketAddr,
     /// Simulated seconds per real second
     #[arg(long, default_value_t = 1)]
     speed: u32,
@@ -130,10 +135,8 @@ async fn pace(speed: u32) {
 }
 
 async fn serve(screen: Screen, args: &UpArgs, case: Case) -> Result<(), String> {
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        format!("cannot listen on {}: {error}. Another cluster may be up; --listen takes another address", args.listen)
-    })?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let (listener, address) = listen(args.listen, "Another cluster may be up; --listen takes another address").await?;
+    let (odoo_listener, odoo) = listen(args.odoo, "Is this a real Odoo? --odoo takes another address").await?;
     // Nobody asks for a verdict here, and judging takes time with the square of the number of instances.
     let oracles = Vec::new();
     let mut plan =
@@ -157,11 +160,17 @@ async fn serve(screen: Screen, args: &UpArgs, case: Case) -> Result<(), String> 
     teller.map_err(|error| format!("no thread to tell what happens: {error}"))?;
     let mut world = World::build(plan).await?;
     let kubeconfig = KubeConfig::write(args.kubeconfig.as_deref(), address)?;
+    // A definition is served a little later than it is established.
+    while world.client("user").get("/apis/ops.vworkspace.io/v1alpha1/clusters").await.0 != 200 {
+        tokio::time::sleep(TICK).await;
+    }
+    world.register(&format!("http://{odoo}")).await?;
     if !args.no_operator {
         world.start_operator();
     }
-    greet(screen, args, address, &kubeconfig.path);
+    greet(screen, args, address, odoo, &kubeconfig.path);
     let front = world.front.clone();
+    let odoo = tcp::serve_odoo(odoo_listener, world.control_plane.clone(), world.odoo.clone());
     let work = async {
         for step in &case.workload {
             if let Err(why) = world.carry_out(step).await {
@@ -173,12 +182,24 @@ async fn serve(screen: Screen, args: &UpArgs, case: Case) -> Result<(), String> 
     };
     tokio::select! {
         biased;
-        served = tcp::serve(listener, front) => match served {
-            Ok(never) => match never {},
-            Err(error) => Err(format!("the listener failed: {error}")),
-        },
+        served = tcp::serve(listener, front) => ended(served),
+        served = odoo => ended(served),
         () = work => Ok(()),
     }
+}
+
+fn ended(served: std::io::Result<Infallible>) -> Result<(), String> {
+    match served {
+        Ok(never) => match never {},
+        Err(error) => Err(format!("a listener failed: {error}")),
+    }
+}
+
+async fn listen(wanted: SocketAddr, hint: &str) -> Result<(TcpListener, SocketAddr), String> {
+    let failed = |error: std::io::Error| format!("cannot listen on {wanted}: {error}. {hint}");
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// The given definitions, in place of those of the same name.
@@ -188,9 +209,12 @@ fn merged(mut compact: Vec<serde_json::Value>, given: Vec<serde_json::Value>) ->
     compact
 }
 
-fn greet(screen: Screen, args: &UpArgs, address: SocketAddr, kubeconfig: &Path) {
+fn greet(screen: Screen, args: &UpArgs, address: SocketAddr, odoo: SocketAddr, kubeconfig: &Path) {
     let kubeconfig = kubeconfig.display();
-    screen.object(&serde_json::json!({ "address": address.to_string(), "kubeconfig": kubeconfig.to_string() }));
+    let console = format!("http://{odoo}/");
+    screen.object(&serde_json::json!({
+        "address": address.to_string(), "odoo": console, "kubeconfig": kubeconfig.to_string()
+    }));
     let operator =
         if args.no_operator { "none; start it with: cargo run --release -p operator" } else { "in this process" };
     let pace =
@@ -198,6 +222,7 @@ fn greet(screen: Screen, args: &UpArgs, address: SocketAddr, kubeconfig: &Path) 
     screen.line("");
     screen.line(&screen.tint(&format!("A cluster is up at http://{address}, {pace}."), Tint::Bold));
     screen.line(&format!("  operator   {operator}"));
+    screen.line(&format!("  console    {console} shows the control plane; it has a registration token waiting"));
     screen.line(&format!("  export KUBECONFIG={kubeconfig}"));
     screen.line(
         "  kubectl create namespace org-a && kubectl label namespace org-a app.vworkspace.io/managed-by=vworkspace",

@@ -55,7 +55,7 @@ impl World {
                 self.order(self.named(order));
                 Ok(())
             }
-            Step::Register => self.register().await,
+            Step::Register => self.register(ENDPOINT).await,
             Step::Job(wish) => {
                 self.odoo.enqueue(CLUSTER, job(wish, self.odoo.now()));
                 self.tell("odoo", format!("issues job {}: {}", wish.id, wish.kind));
@@ -107,8 +107,11 @@ impl World {
 }
 
 impl World {
-    /// What an administrator does with a token from the control plane (contract §15.1).
-    async fn register(&self) -> Result<(), String> {
+    /// What an administrator does with a token from the control plane, which is found at `endpoint` (contract §15.1).
+    ///
+    /// # Errors
+    /// The API server refused it.
+    pub async fn register(&self, endpoint: &str) -> Result<(), String> {
         let user = self.client("user");
         let token = self.odoo.issue_token(Some(CLUSTER));
         self.tell("odoo", "issues a registration token");
@@ -122,7 +125,7 @@ impl World {
         let cluster = json!({
             "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "metadata": { "name": "cluster" },
             "spec": {
-                "displayName": "Berlin", "controlPlaneEndpoint": ENDPOINT,
+                "displayName": "Berlin", "controlPlaneEndpoint": endpoint,
                 "registrationTokenSecretRef": { "name": REGISTRATION, "key": "registrationToken" },
             },
         });
