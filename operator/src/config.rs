@@ -23,6 +23,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Namespace of Flux.
     pub flux_namespace: String,
+    /// Where Flux's notification-controller takes events (contract §21.1).
+    pub flux_events_address: String,
     /// Namespace of Velero.
     pub velero_namespace: String,
     /// Name of the Secret with the control plane's credentials.
@@ -53,6 +55,7 @@ impl Default for Config {
             workers: 8,
             log_level: LogLevel::Info,
             flux_namespace: "flux-system".into(),
+            flux_events_address: events_address("flux-system"),
             velero_namespace: "velero".into(),
             credentials_secret: "vworkspace-agent-credentials".into(),
             credentials_namespace: "vworkspace-system".into(),
@@ -122,6 +125,10 @@ struct Flags {
     /// Namespace of Flux.
     #[arg(long, value_name = "NAMESPACE", default_value = "flux-system", value_parser = name)]
     flux_namespace: String,
+
+    /// Where Flux's notification-controller takes events. Default: its Service in the namespace of Flux.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    flux_events_address: Option<String>,
 
     /// Namespace of Velero.
     #[arg(long, value_name = "NAMESPACE", env = "VELERO_NAMESPACE", default_value = "velero", value_parser = name)]
@@ -203,9 +210,6 @@ struct Flags {
     /// Ignored: nothing is served over TLS.
     #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set, hide = true)]
     enable_http2: bool,
-    /// Ignored: this version receives no events from Flux.
-    #[arg(long, default_value = "", hide = true)]
-    flux_events_address: String,
     /// Accepted from older installations, ignored.
     #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set, hide = true)]
     seaweed_watches_enabled: bool,
@@ -270,6 +274,7 @@ impl Flags {
             probes: self.health_probe_bind_address.0,
             workers: self.workers,
             log_level: self.zap_log_level.unwrap_or(self.log_level),
+            flux_events_address: self.flux_events_address.unwrap_or_else(|| events_address(&self.flux_namespace)),
             flux_namespace: self.flux_namespace,
             velero_namespace: self.velero_namespace,
             credentials_secret: self.agent_credentials_secret,
@@ -341,6 +346,17 @@ fn name(text: &str) -> Result<String, String> {
     } else {
         Err("expected a Kubernetes name: lower-case letters, digits, `-` and `.`".into())
     }
+}
+
+/// The Service of notification-controller: plain HTTP inside the cluster is what Flux itself uses.
+fn events_address(flux_namespace: &str) -> String {
+    format!("http://notification-controller.{flux_namespace}.svc.cluster.local./")
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let uri: Option<http::Uri> = text.parse().ok();
+    let usable = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    if usable { Ok(text.into()) } else { Err("expected a URL that begins with http:// or https://".into()) }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -421,6 +437,9 @@ mod tests {
         assert_eq!(with(&["--log-level", "warn"]).log_level, LogLevel::Warn);
         assert_eq!(with(&["--rbac-mode=static"]).rbac_mode, RbacMode::Static);
         assert_eq!(with(&["--operator-namespace=ops"]).credentials_namespace, "ops");
+        let address = "http://notification-controller.gitops.svc.cluster.local./";
+        assert_eq!(with(&["--flux-namespace=gitops"]).flux_events_address, address);
+        assert_eq!(with(&["--flux-events-address=http://x:9/"]).flux_events_address, "http://x:9/");
         assert_eq!(
             with(&["--metrics-bind-address=0", "--webhooks-enabled=false", "--seaweed-watches-enabled"]),
             Config::default()
@@ -443,6 +462,7 @@ mod tests {
             (&["--webhooks-enabled"], &["--webhooks-enabled", "no admission webhook"]),
             (&["--leader-elect=maybe"], &["--leader-elect", "true, false"]),
             (&["--event-batch-size=0"], &["--event-batch-size", "1..=1000"]),
+            (&["--flux-events-address=flux"], &["--flux-events-address", "http://"]),
             (&["--no-such-flag"], &["--no-such-flag"]),
             (&["--agent-enabled=true"], &["--agent-enabled was removed"]),
             (&["-agent-enabled"], &["--agent-enabled was removed"]),

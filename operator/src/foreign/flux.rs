@@ -38,6 +38,13 @@ pub fn helm_release(caps: &Caps) -> Option<Kind> {
     Some(Kind::namespaced(HELM_GROUP, version, "HelmRelease", "helmreleases"))
 }
 
+/// Kustomization.
+pub fn kustomization(caps: &Caps) -> Option<Kind> {
+    let group = "kustomize.toolkit.fluxcd.io";
+    let version = caps.served(group, "kustomizations", &["v1", "v1beta2"])?;
+    Some(Kind::namespaced(group, version, "Kustomization", "kustomizations"))
+}
+
 /// HelmRepository.
 pub fn helm_repository(caps: &Caps) -> Option<Kind> {
     let version = caps.served(SOURCE_GROUP, "helmrepositories", &["v1"])?;

@@ -78,6 +78,11 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
         &self.place
     }
 
+    /// The way out, for what is no call to the control plane.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// The connection, at most ten seconds old.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ use lease::Election;
 mod changes;
 pub mod clock;
 mod cluster;
+mod commit_status;
 pub mod controllers;
 mod discovery;
 pub mod entropy;
@@ -203,7 +204,8 @@ fn start<T: Transport>(
     // They listen before anybody tells.
     tasks.spawn("cluster loop", cluster::run(without_queue.clone()));
     tasks.spawn("intake loop", intake::run(without_queue.clone()));
-    tasks.spawn("report loop", report::report(without_queue));
+    tasks.spawn("report loop", report::report(without_queue.clone()));
+    tasks.spawn("commit status loop", commit_status::commit_status(without_queue));
     tasks.spawn("changes", changes::run(Arc::clone(&out.api), changes.clone(), caps.clone()));
     let (api, health, mut caps, workers) = (Arc::clone(&out.api), health.clone(), caps.clone(), config.workers);
     tasks.spawn("watches", watches.run());

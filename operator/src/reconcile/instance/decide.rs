@@ -9,7 +9,7 @@ use serde_json::json;
 use super::farewell::let_go;
 use super::intent::{Intent, intent, restore, resume_token};
 use super::status::{Findings, effects};
-use super::{Ownership, Snapshot, deletion, held, live, ownership, paused};
+use super::{Ownership, Snapshot, deletion, gitops, held, live, ownership, paused};
 use crate::api::condition::{Outlook, Reason, Status};
 use crate::api::finalizer;
 use crate::cluster_api::{Key, Manager, Object};
@@ -88,8 +88,10 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Plan {
         (State::Closed, Some(instance)) => closed(snapshot, instance),
         (State::Deleting, Some(instance)) => deletion::plan(snapshot, instance, now),
         (State::Doomed, _) => Plan::idle("the namespace is going away"),
-        (State::Placeholder, Some(instance)) => placeholder(snapshot, instance, now),
-        (State::Live, Some(instance)) => live::plan(snapshot, instance, now),
+        (State::Placeholder, Some(instance)) => {
+            gitops::recorded(placeholder(snapshot, instance, now), snapshot, instance, now)
+        }
+        (State::Live, Some(instance)) => gitops::recorded(live::plan(snapshot, instance, now), snapshot, instance, now),
     };
     debug_assert!(plan.effects.iter().all(addressed), "an effect without an address: {plan:?}");
     plan
@@ -182,6 +184,13 @@ fn resume(key: &Key, release: &Object) -> Option<Effect> {
 /// Our finalizer, by an apply that lists everything we own in the instance's metadata.
 pub(super) fn add_finalizer(instance: &Object) -> Effect {
     Effect::Apply { object: metadata(instance, true), manager: Manager::Operator, force: false }
+}
+
+/// The Git revision that was applied, as an annotation.
+pub(super) fn revised(instance: &Object, with_finalizer: bool, revision: &str) -> Effect {
+    let mut object = metadata(instance, with_finalizer);
+    object.0["metadata"]["annotations"] = json!({ crate::api::annotation::APPLIED_REVISION: revision });
+    Effect::Apply { object, manager: Manager::Operator, force: false }
 }
 
 /// Without our finalizer. An apply takes back only what came by our apply; a finalizer that an older agent wrote too goes by

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::api::common::GitSource;
 use crate::api::{annotation, finalizer, label};
 use crate::cluster_api::{ApiError, Key, Object};
 use crate::foreign::core::Revision;
@@ -17,6 +18,7 @@ mod deletion;
 mod farewell;
 #[cfg(test)]
 mod fixtures;
+mod gitops;
 mod intent;
 mod live;
 mod nudge;
@@ -105,6 +107,8 @@ pub struct Snapshot {
     pub definition_ready: Option<bool>,
     /// What was told of the instance, if our finalizer may go in this pass.
     pub stores: Option<farewell::Stores>,
+    /// What the Kustomization of the instance has applied, in gitops mode.
+    pub applied: Option<GitSource>,
     /// Why the last pass could not write, if the server said no.
     pub refused: Option<String>,
 }
@@ -129,6 +133,7 @@ impl Snapshot {
             rest: None,
             definition_ready: None,
             stores: None,
+            applied: None,
             refused: None,
         }
     }

@@ -46,6 +46,7 @@ pub async fn observe<A: ClusterApi>(api: &A, key: &Key, settings: &Settings) -> 
             deletion(&reader, &mut snapshot, &instance).await?;
         }
     } else if gate == Gate::Open && managed {
+        snapshot.applied = super::gitops::read(api, &instance, settings).await?;
         live(&reader, &mut snapshot, &instance).await?;
     }
     Ok(Some(snapshot))

@@ -16,6 +16,7 @@ use crate::cluster_api::{Key, Object};
 
 pub mod batch;
 pub mod book;
+pub mod commit_status;
 pub mod cursor;
 pub mod journal;
 pub mod observe;

@@ -162,3 +162,30 @@ fn a_failing_source_is_looked_at_again_when_it_becomes_a_degradation() {
     let case = case.failing("2026-01-01T11:50:00Z");
     assert_eq!(case.plan().wake, None);
 }
+
+#[test]
+fn the_revision_of_git_is_recorded_once_the_instance_stands_and_then_annotated() {
+    use crate::api::cluster::ConnectivityMode;
+    use crate::api::common::GitSource;
+    let revision = "main@sha1:abc";
+    let mut case = Case::new().deployed().then().then().instance(|object| {
+        object["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] = json!("apps");
+        object["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/namespace"] = json!("flux-system");
+    });
+    assert!(case.plan().effects.is_empty(), "settled: {:?}", case.plan());
+    case.snapshot.applied = Some(GitSource { revision: Some(revision.into()), ..GitSource::default() });
+    assert!(case.plan().effects.is_empty(), "in pull mode Git is nobody's concern");
+    case.snapshot.settings.cluster.connectivity_mode = ConnectivityMode::Gitops.into();
+    let plan = case.plan();
+    let [Effect::PatchStatus { status, .. }] = plan.effects.as_slice() else { panic!("{plan:?}") };
+    assert_eq!(status["source"]["revision"], revision);
+    let case = case.then();
+    let plan = case.plan();
+    let [Effect::Apply { object, .. }] = plan.effects.as_slice() else { panic!("{plan:?}") };
+    assert_eq!(object.annotation("app.vworkspace.io/applied-revision"), Some(revision));
+    assert!(object.has_finalizer("apps.vworkspace.io/finalizer"), "an apply drops what it does not list");
+    let mut upgrading = case.clone().instance(|object| object["metadata"]["generation"] = json!(9));
+    upgrading.snapshot.applied = Some(GitSource { revision: Some("main@sha1:def".into()), ..GitSource::default() });
+    let recorded = |effect: &Effect| matches!(effect, Effect::PatchStatus { status, .. } if status["source"]["revision"] == "main@sha1:def");
+    assert!(!upgrading.plan().effects.iter().any(recorded), "not before it stands at its generation");
+}
