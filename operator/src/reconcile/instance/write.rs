@@ -48,6 +48,9 @@ pub(super) fn rewrites(snapshot: &Snapshot, child: &Child) -> bool {
     digest(live) != digest(&child.object) || !fields::covers(live.0.get("spec").unwrap_or(&Value::Null), &spec)
 }
 
+/// A version that no object has: an apply which carries it creates, or is answered 409 (contract §8.3, appendix B).
+const ABSENT: &str = "1";
+
 pub(super) fn apply(snapshot: &Snapshot, child: &Child) -> Effect {
     let mut object = child.object.clone();
     let live = look(snapshot, child.role).found();
@@ -55,10 +58,10 @@ pub(super) fn apply(snapshot: &Snapshot, child: &Child) -> Effect {
     if let Some(uid) = live.and_then(Object::uid) {
         object.0["metadata"]["uid"] = json!(uid.0);
     }
-    // With the version it cannot undo what a newer leader wrote since: arriving late, it would lower the generation.
-    if let Some(version) = live.and_then(Object::version) {
-        object.0["metadata"]["resourceVersion"] = json!(version.0);
-    }
+    // With the version it cannot undo what a newer leader wrote since: arriving late, it would lower the generation. Of a
+    // child that was absent it insists on that.
+    let version = live.and_then(Object::version).map_or_else(|| ABSENT.to_string(), |version| version.0);
+    object.0["metadata"]["resourceVersion"] = json!(version);
     Effect::Apply { object, manager: Manager::Operator, force: false }
 }
 

@@ -163,3 +163,24 @@ fn an_apply_of_a_known_child_carries_its_uid_and_the_version_that_was_read() {
     assert_eq!(object.version(), case.snapshot.release.found().and_then(Object::version));
     assert!(object.version().is_some());
 }
+
+#[test]
+fn the_first_apply_of_a_child_insists_that_there_is_none() {
+    let plan = Case::new().plan();
+    let applies: Vec<_> = plan
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Apply { object, .. } if object.kind() != "ApplicationInstance" => Some(object),
+            _ => None,
+        })
+        .collect();
+    assert!(!applies.is_empty());
+    for object in applies {
+        assert_eq!(
+            (object.uid(), object.version()),
+            (None, Some(crate::cluster_api::Version("1".into()))),
+            "{object:?}"
+        );
+    }
+}
