@@ -74,6 +74,37 @@ pub fn others(object: &Object, steps: &[&str]) -> bool {
     entries(object).any(|entry| !entry.is_ours() && entry.subresource.is_empty() && holds(entry.fields, &path))
 }
 
+/// Names of the managers that hold this field, itself or with a whole above it.
+pub fn holders<'a>(object: &'a Object, path: &[String]) -> BTreeSet<&'a str> {
+    entries(object)
+        .filter(|entry| entry.subresource.is_empty() && holds(entry.fields, path))
+        .map(|entry| entry.manager)
+        .collect()
+}
+
+/// Paths of the leaves that applies of `manager` hold. A list counts as one leaf, whatever it is keyed by.
+pub fn held(object: &Object, manager: Manager) -> BTreeSet<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for entry in entries(object) {
+        if entry.manager == manager.name() && entry.operation == "Apply" && entry.subresource.is_empty() {
+            below(entry.fields, &mut Vec::new(), &mut found);
+        }
+    }
+    found
+}
+
+fn below(fields: &Value, path: &mut Vec<String>, found: &mut BTreeSet<Vec<String>>) {
+    let named = || fields.as_object().into_iter().flatten().filter_map(|(key, below)| Some((key.strip_prefix("f:")?, below)));
+    if named().next().is_none() && !path.is_empty() {
+        found.insert(path.clone());
+    }
+    for (name, fields) in named() {
+        path.push(name.into());
+        below(fields, path, found);
+        path.pop();
+    }
+}
+
 /// Whether the finalizer is ours alone and came by apply: then an apply without it removes it.
 pub fn finalizer_is_ours_alone(object: &Object, finalizer: &str) -> bool {
     let item = format!("v:{}", json!(finalizer));
@@ -303,6 +334,32 @@ mod tests {
         assert!(
             gone.unwrap().as_array().unwrap().iter().all(|entry| entry["apiVersion"] == "helm.toolkit.fluxcd.io/v3")
         );
+    }
+
+    #[test]
+    fn the_leaves_of_a_manager_and_the_managers_of_a_leaf() {
+        let upgrade = json!({"f:spec": {"f:chart": {"f:version": {}}, "f:values": {"f:inline": {
+            "f:a": {".": {}, "f:b": {}}, "f:list": {"k:{\"name\":\"x\"}": {}}, "f:empty": {".": {}},
+        }}}});
+        let agent = json!({"f:spec": {"f:chart": {"f:version": {}, "f:name": {}}, "f:values": {}}});
+        let object = live(
+            &[
+                ("vworkspace-operator-upgrade", "Apply", upgrade.clone()),
+                ("vworkspace-operator-upgrade", "Update", json!({"f:spec": {"f:other": {}}})),
+                ("vworkspace-agent", "Apply", agent),
+                ("odd", "Apply", json!(7)),
+            ],
+            json!({}),
+        );
+        let leaves: Vec<String> = held(&object, Manager::Upgrade).iter().map(|path| path.join(".")).collect();
+        assert_eq!(
+            leaves,
+            ["spec.chart.version", "spec.values.inline.a.b", "spec.values.inline.empty", "spec.values.inline.list"]
+        );
+        let managers = |text: &str| holders(&object, &text.split('.').map(String::from).collect::<Vec<_>>()).len();
+        assert_eq!((managers("spec.chart.version"), managers("spec.chart.name"), managers("spec.chart")), (2, 1, 0));
+        assert_eq!(managers("spec.values.inline.a.b"), 2, "a whole above it counts");
+        assert!(held(&Object(json!(null)), Manager::Upgrade).is_empty());
     }
 
     #[test]

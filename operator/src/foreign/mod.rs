@@ -8,9 +8,14 @@ use serde_json::Value;
 use crate::api::Open;
 use crate::cluster_api::Object;
 
+pub mod argo;
 pub mod core;
 pub mod fields;
 pub mod flux;
+pub mod helm_storage;
+pub mod job;
+pub mod packed;
+pub mod pod;
 pub mod text;
 
 /// Status of a foreign condition.
