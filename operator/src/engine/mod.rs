@@ -14,9 +14,16 @@ use crate::cluster_api::{Caps, Key, Object};
 use crate::policy::Refusal;
 
 pub mod flux;
+pub mod helm;
+pub mod hook;
+pub mod job;
 pub mod operation;
 pub mod parameters;
+mod pods;
+#[cfg(test)]
+mod trial;
 pub mod values;
+pub mod workflow;
 
 /// Everything a release is rendered from. Two equal wishes give byte-equal children.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -198,20 +198,22 @@ mod tests {
             "w-1": {"displayName": "dump", "type": "Pod", "phase": "Error", "message": "pod deleted", "startedAt": "2", "finishedAt": "7"},
             "odd": 7,
         });
-        let packed =
-            base64::engine::general_purpose::STANDARD.encode(packed::gzip(nodes.to_string().as_bytes()));
+        let packed = base64::engine::general_purpose::STANDARD.encode(packed::gzip(nodes.to_string().as_bytes()));
         for status in [json!({"nodes": nodes}), json!({"nodes": {}, "compressedNodes": packed})] {
             let workflow = Workflow::read(&Object(json!({"status": status})));
             assert_eq!(workflow.failing().map(|node| node.name.as_str()), Some("dump"));
         }
-        for status in [json!({"compressedNodes": "%"}), json!({"offloadNodeStatusVersion": "x"}), json!({"nodes": [1]})] {
+        for status in [json!({"compressedNodes": "%"}), json!({"offloadNodeStatusVersion": "x"}), json!({"nodes": [1]})]
+        {
             assert_eq!(Workflow::read(&Object(json!({"status": status}))).failing(), None);
         }
     }
 
     #[test]
     fn an_odd_workflow_is_read_without_failing() {
-        for odd in [json!(null), json!({"status": 3}), json!({"status": {"phase": 7, "progress": "a/b", "outputs": []}})] {
+        for odd in
+            [json!(null), json!({"status": 3}), json!({"status": {"phase": 7, "progress": "a/b", "outputs": []}})]
+        {
             let workflow = Workflow::read(&Object(odd));
             assert_eq!((workflow.phase.as_ref(), workflow.progress, workflow.ended()), (None, None, false));
         }

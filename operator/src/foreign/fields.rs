@@ -94,7 +94,8 @@ pub fn held(object: &Object, manager: Manager) -> BTreeSet<Vec<String>> {
 }
 
 fn below(fields: &Value, path: &mut Vec<String>, found: &mut BTreeSet<Vec<String>>) {
-    let named = || fields.as_object().into_iter().flatten().filter_map(|(key, below)| Some((key.strip_prefix("f:")?, below)));
+    let named =
+        || fields.as_object().into_iter().flatten().filter_map(|(key, below)| Some((key.strip_prefix("f:")?, below)));
     if named().next().is_none() && !path.is_empty() {
         found.insert(path.clone());
     }

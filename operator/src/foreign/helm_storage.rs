@@ -39,18 +39,12 @@ const RUNNABLE: [&str; 2] = ["Job", "Pod"];
 /// # Errors
 /// The Secret is no record of a release, or the manifest is no YAML object.
 pub fn hook(secret: &Object, name: &str) -> Result<Option<Value>, Unreadable> {
-    let outer = secret
-        .0
-        .pointer("/data/release")
-        .and_then(Value::as_str)
-        .ok_or(Unreadable("the Secret holds no release"))?;
+    let outer =
+        secret.0.pointer("/data/release").and_then(Value::as_str).ok_or(Unreadable("the Secret holds no release"))?;
     let inner = packed::base64(outer.as_bytes())?;
     let record: Record = packed::json(&packed::base64(&inner)?)?;
-    let found = record
-        .hooks
-        .into_iter()
-        .flatten()
-        .find(|hook| hook.name == name && RUNNABLE.contains(&hook.kind.as_str()));
+    let found =
+        record.hooks.into_iter().flatten().find(|hook| hook.name == name && RUNNABLE.contains(&hook.kind.as_str()));
     found.map(|hook| manifest(&hook.manifest)).transpose()
 }
 
