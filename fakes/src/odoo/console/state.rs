@@ -70,10 +70,13 @@ fn phase(cluster: &ClusterRow, now: Timestamp) -> &'static str {
         return "Revoked";
     }
     let heard = cluster.last_seen.max(cluster.last_heartbeat).unwrap_or(cluster.registered);
-    match now.duration_since(heard).as_secs() {
-        ..=LATE => "Connected",
-        ..=GONE => "Late",
-        _ => "Disconnected",
+    let silent = now.duration_since(heard).as_secs();
+    if silent <= LATE {
+        "Connected"
+    } else if silent <= GONE {
+        "Late"
+    } else {
+        "Disconnected"
     }
 }
 
