@@ -11,6 +11,7 @@ mod conformance;
 mod flux_switches;
 mod instances;
 mod intake;
+mod modes;
 mod outside;
 mod report;
 mod rights;

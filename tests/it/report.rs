@@ -126,7 +126,8 @@ async fn what_changes_is_told_and_remembered() {
     let uid = stage.instance("files").await["metadata"]["uid"].as_str().expect("a uid").to_string();
     let mark = cursor(&stage).await["acknowledged"][&uid].as_str().unwrap_or_default().to_string();
     assert!(mark.starts_with(&format!("{}-", seq(&stage, "files").await)), "{mark}");
-    // Nothing more to tell: no events and no writes.
+    // Once the Cluster has settled, too, there is nothing more to tell: no events and no writes.
+    stage.pass(180).await;
     let count = |stage: &Stage| stage.odoo.look(|state| state.clusters["c1"].events.len());
     let before = count(&stage);
     stage.cluster.take_requests();

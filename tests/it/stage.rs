@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fakes::apiserver::Client;
 use fakes::faults::Faults;
-use fakes::flux::{Settings, World, run_helm_controller, run_source_controller};
+use fakes::flux::{Notifications, Settings, World, run_helm_controller, run_source_controller};
 use fakes::front::{Front, Gate};
 use fakes::history::History;
 use fakes::odoo::Odoo;
@@ -39,7 +39,9 @@ pub(crate) struct Stage {
     pub(crate) admin: Client,
     /// The control plane.
     pub(crate) odoo: Odoo,
-    /// The way to it.
+    /// Flux's notification-controller.
+    pub(crate) notifications: Notifications,
+    /// The way to the control plane.
     pub(crate) way: Front,
     /// What goes wrong on that way.
     pub(crate) faults: Faults,
@@ -73,11 +75,13 @@ impl Stage {
         cluster.create("/apis/ops.vworkspace.io/v1alpha1/clusters", &own).await;
         let admin = cluster.admin.clone();
         let clock = cluster.clock();
+        let notifications = Notifications::new(move || clock.now());
+        let clock = cluster.clock();
         let odoo = Odoo::new(1, move || clock.now());
         let faults = Faults::default();
         let way = Front::to(odoo.clone(), History::new(|| Duration::ZERO), faults.clone());
         let deny: Deny = Arc::new(Mutex::new(Box::new(|_, _| false)));
-        Self { cluster, world, admin, odoo, way, faults, deny, _flux: flux, operator: JoinSet::new() }
+        Self { cluster, world, admin, odoo, notifications, way, faults, deny, _flux: flux, operator: JoinSet::new() }
     }
 
     /// Starts the operator.
@@ -89,7 +93,7 @@ impl Stage {
     pub(crate) fn run_over(&mut self, between: impl FnOnce(HttpService) -> HttpService) {
         let parts = Parts {
             cluster: between(self.service()),
-            control_plane: sim::wire::direct::service(&self.way, &"one".into(), &Gate::default()),
+            control_plane: self.outside(),
             kube: cluster::config(),
             clock: self.cluster.clock(),
             entropy: Entropy::new(|bytes| bytes.fill(7)),
@@ -130,6 +134,25 @@ impl Stage {
     /// From now on these requests of the operator (method, path with query) are forbidden.
     pub(crate) fn deny(&self, rule: impl Fn(&str, &str) -> bool + Send + 'static) {
         *self.deny.lock().expect("lock") = Box::new(rule);
+    }
+
+    /// What the operator reaches besides the API server, by host.
+    fn outside(&self) -> HttpService {
+        let control_plane = sim::wire::direct::service(&self.way, &"one".into(), &Gate::default());
+        let notifications = self.notifications.clone();
+        BoxCloneSyncService::new(tower::service_fn(move |request: http::Request<RequestBody>| {
+            let (mut control_plane, notifications) = (control_plane.clone(), notifications.clone());
+            async move {
+                if !request.uri().host().is_some_and(|host| host.starts_with("notification-controller.")) {
+                    return tower::Service::call(&mut control_plane, request).await;
+                }
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let request = http::Request::from_parts(parts, http_body_util::Full::default());
+                let answer = notifications.handle(&request, &body);
+                Ok(answer.map(|body| body.map_err(|never| match never {}).boxed_unsync()))
+            }
+        }))
     }
 
     fn service(&self) -> HttpService {

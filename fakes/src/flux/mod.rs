@@ -15,6 +15,7 @@
 //! | `controller`, `queue` | list and watch, work queue, backoff, crash and restart |
 //! | `source` | OCIRepository, HelmRepository, HelmChart |
 //! | `release` | HelmRelease: pass, state, next action |
+//! | `notification` | notification-controller: takes events, limits repeated ones |
 //! | `surroundings` | other people's hands: `flux suspend`, `kubectl edit`, `helm upgrade`, a namespace that goes |
 //!
 //! Not modelled: charts are not rendered (a release deploys a content marker), tests and post renderers, remote clusters
@@ -27,6 +28,7 @@ mod conditions;
 mod controller;
 mod events;
 pub mod helm;
+mod notification;
 mod queue;
 mod release;
 mod source;
@@ -39,6 +41,7 @@ pub mod world;
 mod tests;
 
 pub use controller::{run_helm_controller, run_source_controller};
+pub use notification::Notifications;
 pub use surroundings::run_surroundings;
 pub use timing::Profile;
 pub use world::{Controller, Settings, World};
