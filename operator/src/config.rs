@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
+mod register;
+
+pub use register::{Register, TokenSource};
+
 /// The settings of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -96,7 +100,13 @@ pub enum RbacMode {
 ///
 /// The cluster is the one of KUBECONFIG, of ~/.kube/config, or the one this pod runs in, in this order.
 #[derive(Debug, Parser)]
-#[command(name = "vworkspace-app-operator", version, max_term_width = 120, args_override_self = true)]
+#[command(
+    name = "vworkspace-app-operator",
+    version,
+    max_term_width = 120,
+    args_override_self = true,
+    after_help = "Command:\n  register    Registers this cluster with its control plane; see `register --help`"
+)]
 struct Flags {
     /// Elect a leader by a Lease (15 s, renewed within 10 s, retried every 2 s) before acting.
     #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]

@@ -7,6 +7,7 @@ mod bad_input;
 mod cel;
 mod clients;
 mod cluster;
+mod cluster_loop;
 mod conformance;
 mod flux_switches;
 mod instances;

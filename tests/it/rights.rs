@@ -29,7 +29,7 @@ const CLUSTER: &[(&str, &str, &[&str])] = &[
     ("ops.vworkspace.io", "clusters/status", &["patch"]),
     ("ops.vworkspace.io", "operations", &["get", "list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
-    ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &["get", "list", "watch"]),
 ];
 
 /// What they need in each gated namespace.

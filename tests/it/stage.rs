@@ -1,5 +1,6 @@
 //! A whole small world for tests of the operator: a cluster, Flux in it, the control plane, and the operator's process.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub(crate) struct Stage {
     /// What goes wrong on that way.
     pub(crate) faults: Faults,
     deny: Deny,
+    ids: Entropy,
     _flux: JoinSet<()>,
     operator: JoinSet<()>,
 }
@@ -81,7 +83,9 @@ impl Stage {
         let faults = Faults::default();
         let way = Front::to(odoo.clone(), History::new(|| Duration::ZERO), faults.clone());
         let deny: Deny = Arc::new(Mutex::new(Box::new(|_, _| false)));
-        Self { cluster, world, admin, odoo, notifications, way, faults, deny, _flux: flux, operator: JoinSet::new() }
+        let ids = counted();
+        let operator = JoinSet::new();
+        Self { cluster, world, admin, odoo, notifications, way, faults, deny, ids, _flux: flux, operator }
     }
 
     /// Starts the operator.
@@ -96,7 +100,7 @@ impl Stage {
             control_plane: self.outside(),
             kube: cluster::config(),
             clock: self.cluster.clock(),
-            entropy: Entropy::new(|bytes| bytes.fill(7)),
+            entropy: self.ids.clone(),
             config: Config { identity: "one".into(), ..Config::default() },
             probes: None,
         };
@@ -274,6 +278,12 @@ impl Stage {
         });
         requests
     }
+}
+
+/// Ids that never repeat, also after a crash.
+fn counted() -> Entropy {
+    let count = AtomicU64::new(1);
+    Entropy::new(move |bytes| bytes[..8].copy_from_slice(&count.fetch_add(1, Ordering::Relaxed).to_be_bytes()))
 }
 
 /// The common target of the contract (§28).

@@ -9,11 +9,11 @@ use super::retry;
 use super::tick::Loop;
 use crate::api::condition::find;
 use crate::cluster_api::{ClusterApi, Key};
-use crate::reconcile::Plan;
 use crate::reconcile::act::{Failure, act};
-use crate::reconcile::cluster::{Given, TICK, decide, observe};
+use crate::reconcile::cluster::{Given, SURVEY, TICK, decide, observe};
 use crate::reconcile::connection::cluster_kind;
 use crate::reconcile::status::conditions;
+use crate::reconcile::{Effect, Plan};
 use crate::transport::Transport;
 
 /// Two passes are at least so long apart.
@@ -25,6 +25,8 @@ const PASS: Duration = Duration::from_secs(120);
 struct Memory {
     began: Instant,
     deleting: Option<Instant>,
+    /// When the rest of the cluster was looked at.
+    surveyed: Option<Instant>,
     /// The pending record as the first pass found it.
     found: Option<Option<String>>,
 }
@@ -32,7 +34,7 @@ struct Memory {
 /// Runs until dropped.
 pub(super) async fn run<A: ClusterApi, T: Transport>(of: Loop<A, T>) {
     let listener = of.changes.listen();
-    let mut memory = Memory { began: Instant::now(), deleting: None, found: None };
+    let mut memory = Memory { began: Instant::now(), deleting: None, surveyed: None, found: None };
     let mut last: Option<Failure> = None;
     let mut failures = 0;
     loop {
@@ -88,6 +90,7 @@ async fn pass<A: ClusterApi, T: Transport>(
         led: memory.began.elapsed(),
         deleting: memory.deleting.map_or(Duration::ZERO, |since| since.elapsed()),
         heartbeat: of.config.heartbeat_interval,
+        survey: memory.surveyed.is_none_or(|at| at.elapsed() >= SURVEY),
     };
     let snapshot = observe(&*of.out.api, link, |clusters| of.settings.of(clusters), given)
         .await
@@ -103,6 +106,16 @@ async fn pass<A: ClusterApi, T: Transport>(
     link.disconnected(find(stored, "Disconnected").is_some_and(|stored| stored["status"] == "True"));
     let plan: Plan = decide(&snapshot, of.clock.now());
     tracing::debug!(why = %plan.why, effects = plan.effects.len(), "decided");
-    act(&of.out, &plan).await?;
-    Ok(plan.wake.unwrap_or(TICK))
+    let result = act(&of.out, &plan).await;
+    // A step that comes before the status leaves what was seen unsaid: the next pass looks again.
+    let step = |effect: &Effect| match effect {
+        Effect::Apply { .. } => true,
+        Effect::Patch { key, .. } => key.kind == cluster_kind(),
+        _ => false,
+    };
+    let said = matches!(result, Ok(()) | Err(Failure::Call { .. })) && !plan.effects.iter().any(step);
+    if snapshot.survey.is_some() && said {
+        memory.surveyed = Some(Instant::now());
+    }
+    result.map(|()| plan.wake.unwrap_or(TICK))
 }

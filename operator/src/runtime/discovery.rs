@@ -88,7 +88,7 @@ const NEEDED: [(&str, &str, &[&str]); 7] = [
     (OPS_GROUP, "clusters/status", &["patch"]),
     (OPS_GROUP, "operations", &["get", "list", "watch"]),
     ("", "namespaces", &["get", "list", "watch"]),
-    ("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &["get", "list", "watch"]),
 ];
 /// The same in the operator's own namespace.
 const NEEDED_AT_HOME: [(&str, &str, &[&str]); 3] = [

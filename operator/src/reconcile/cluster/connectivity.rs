@@ -181,7 +181,7 @@ pub(super) fn beat_in(snapshot: &Snapshot) -> Option<Duration> {
     let seen = &snapshot.seen;
     let interval = match seen.standing {
         Standing::Rejected => PROBE,
-        Standing::Suspected => SUSPICION,
+        Standing::Suspected if matches!(seen.trouble, Some(Trouble::Forbidden { .. })) => SUSPICION,
         _ => snapshot.given.heartbeat,
     };
     let due = seen.beaten.map_or(Duration::ZERO, |ago| interval.saturating_sub(ago));

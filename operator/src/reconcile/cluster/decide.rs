@@ -69,12 +69,13 @@ fn active(snapshot: &Snapshot, cluster: &Object, now: Timestamp) -> Plan {
         }
     }
     let findings = findings(snapshot, cluster, &step, now);
-    let mut all = effects(snapshot, cluster, findings, now);
+    let mut all: Vec<Effect> = versions::announce(snapshot, cluster, now).into_iter().collect();
+    all.extend(effects(snapshot, cluster, findings, now));
     all.extend(remarks(snapshot, cluster, now));
     let before = all.len();
     let wanted = rotation::cause(snapshot, cluster, now);
     let why = match (&step, wanted) {
-        (Step::Due { token, of }, _) => {
+        (Step::Due { token, of, .. }, _) => {
             all.extend(registration::exchange(snapshot, cluster, token, of));
             "registering"
         }
@@ -187,6 +188,9 @@ fn findings(snapshot: &Snapshot, cluster: &Object, step: &Step<'_>, now: Timesta
         findings.set("lastHeartbeat", json!(heard));
     }
     super::status::identity(snapshot, cluster, &mut findings);
+    if let Some(survey) = &snapshot.survey {
+        super::health::findings(snapshot, cluster, survey, now, &mut findings);
+    }
     versions::fields(snapshot, &mut findings);
     let stands = findings.stands(cluster);
     let phase = connectivity::phase(find(&stands, "Connected"), find(&stands, "Authenticated"));

@@ -72,6 +72,7 @@ impl Case {
             place: SecretPlace { namespace: "system".into(), name: "credentials".into() },
             settings: Settings { reporter: "pod-0".into(), ..Settings::default() },
             stores: Vec::new(),
+            survey: None,
             refused: false,
         };
         Self { snapshot, now: NOW.parse().unwrap() }.read()

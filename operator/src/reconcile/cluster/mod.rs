@@ -22,22 +22,28 @@ use crate::protocol::Trouble;
 mod connectivity;
 mod decide;
 mod decommission;
+pub mod enroll;
 pub mod exchange;
 #[cfg(test)]
 mod fixtures;
+mod health;
 mod observe;
 mod registration;
 mod rotation;
 mod status;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod versions;
 
 pub use decide::decide;
 pub use observe::{Given, observe};
+pub use survey::{Observed, Survey};
 
 /// Version of this operator.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The rest of the cluster is looked at this often.
+pub const SURVEY: Duration = Duration::from_secs(60);
 /// Cluster and credentials are read this often without a reason (contract §27.3).
 pub const TICK: Duration = Duration::from_secs(10);
 
@@ -62,7 +68,9 @@ pub struct Snapshot {
     pub settings: Settings,
     /// What goes with the old identity, read for a deletion only.
     pub stores: Vec<(Key, Option<Uid>)>,
-    /// Why the last pass could not write, if the server said no.
+    /// What the status says of the rest of the cluster, once a minute.
+    pub survey: Option<Survey>,
+    /// The last pass could not write because the server said no.
     pub refused: bool,
 }
 
@@ -94,7 +102,7 @@ pub struct Seen {
     pub standing: Standing,
     /// How long ago a heartbeat was sent with this credential.
     pub beaten: Option<Duration>,
-    /// How long posts have to wait.
+    /// How long the control plane asks to wait.
     pub wait: Duration,
     /// Every result and event is acknowledged.
     pub told: bool,

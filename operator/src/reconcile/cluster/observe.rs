@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Attempts, Offered, Seen, Snapshot, Tried, decommission, registration, rotation};
+use super::{Attempts, Offered, Seen, Snapshot, Tried, decommission, registration, rotation, survey, versions};
 use crate::api::ClusterSpec;
 use crate::api::secret::SecretText;
 use crate::cluster_api::{ApiError, ClusterApi, Key, Object};
 use crate::foreign::core;
 use crate::policy::Settings;
+use crate::protocol::Trouble;
 use crate::reconcile::connection;
 use crate::reconcile::link::{Exchange, Group, Link};
 use crate::transport::Transport;
@@ -31,6 +32,8 @@ pub struct Given {
     pub deleting: Duration,
     /// How often a heartbeat is sent.
     pub heartbeat: Duration,
+    /// The rest of the cluster is to be looked at.
+    pub survey: bool,
 }
 
 /// One consistent view.
@@ -72,11 +75,16 @@ pub async fn observe<A: ClusterApi, T: Transport>(
             None => Offered::Nothing,
         },
     };
+    let upgraded = connection.cluster.as_ref().is_some_and(|cluster| versions::upgraded(cluster).is_some());
+    let survey = match connection.cluster.is_some() && !deleting && (given.survey || upgraded) {
+        true => Some(survey::survey(api, &settings, &place, upgraded).await?),
+        false => None,
+    };
     let stores = if deleting { decommission::stores(api, &place).await? } else { Vec::new() };
     if connection.cluster.as_ref().is_none_or(|cluster| !super::reregisters(cluster)) {
         link.forget_success(Exchange::Registration);
     }
-    let tried = |exchange, delays: fn(&crate::protocol::Trouble) -> (Duration, Duration)| {
+    let tried = |exchange, delays: fn(&Trouble) -> (Duration, Duration)| {
         link.attempt(exchange).map(|attempt| Tried::read(&attempt, delays))
     };
     let attempts = Attempts {
@@ -85,7 +93,7 @@ pub async fn observe<A: ClusterApi, T: Transport>(
         decommission: tried(Exchange::Decommission, decommission::delays),
     };
     let seen = seen(link, &given);
-    Ok(Snapshot { connection, spec, offered, seen, attempts, given, place, settings, stores, refused: false })
+    Ok(Snapshot { connection, spec, offered, seen, attempts, given, place, settings, stores, survey, refused: false })
 }
 
 fn seen<A: ClusterApi, T: Transport>(link: &Link<A, T>, given: &Given) -> Seen {
@@ -93,6 +101,9 @@ fn seen<A: ClusterApi, T: Transport>(link: &Link<A, T>, given: &Given) -> Seen {
     let now = Instant::now();
     let ago = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
     let answered = ago(contact.answered);
+    // A heartbeat has its own slow beat: behind the backoff of other posts it would starve. Only a server may hold it back.
+    let throttled = matches!(contact.trouble, Some(Trouble::Throttled { .. }));
+    let wait = if throttled { link.wait(Group::Post) } else { Duration::ZERO };
     Seen {
         answered,
         held: ago(contact.since),
@@ -101,7 +112,7 @@ fn seen<A: ClusterApi, T: Transport>(link: &Link<A, T>, given: &Given) -> Seen {
         ahead: contact.ahead,
         standing: contact.standing,
         beaten: ago(link.beaten()),
-        wait: link.wait(Group::Post),
+        wait,
         told: link.told(),
     }
 }

@@ -62,6 +62,8 @@ pub(super) enum Step<'a> {
         token: &'a SecretText,
         /// Its fingerprint.
         of: String,
+        /// The last one with this token, if it failed.
+        after: Option<&'a Tried>,
     },
     /// The last one failed.
     Waiting {
@@ -100,7 +102,7 @@ pub(super) fn step<'a>(snapshot: &'a Snapshot, cluster: &Object) -> Step<'a> {
         Some(Tried { ended: Ok(()), .. }) if registered => Step::Record { of },
         Some(Tried { ended: Err(trouble), .. }) if registered && works && refused(trouble) => Step::Record { of },
         Some(tried @ Tried { ended: Err(_), wait, .. }) if !wait.is_zero() => Step::Waiting { tried },
-        _ => Step::Due { token, of },
+        tried => Step::Due { token, of, after: tried.filter(|tried| tried.ended.is_err()) },
     }
 }
 
@@ -186,6 +188,9 @@ pub(super) fn conditions(snapshot: &Snapshot, step: &Step<'_>) -> (Option<Says>,
     let other = snapshot.connection.credentials.as_ref().is_some_and(|credentials| credentials.token.is_some());
     match step {
         Step::Done | Step::Record { .. } => (None, None),
+        // What was said of the last attempt holds until the next one ends: else a token that stays invalid would be news with
+        // every attempt.
+        Step::Due { after: Some(tried), .. } => waiting(snapshot, tried, registered),
         Step::Due { .. } if registered => (None, None),
         Step::Nobody | Step::Stuck { missing: None } => {
             let (connected, authenticated) = match step {

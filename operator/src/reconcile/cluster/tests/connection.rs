@@ -85,7 +85,10 @@ fn heartbeats_are_due_and_their_stamp_is_written_once_a_minute() {
     assert!(beats(beaten(None)) && beats(beaten(Some(seconds(30)))));
     assert!(!beats(beaten(Some(seconds(29)))));
     assert!(!beats(beaten(None).seen(|seen| seen.wait = seconds(1))), "posts have to wait");
-    let standing = |standing, ago| beats(beaten(Some(ago)).seen(|seen| seen.standing = standing));
+    let forbidden = Trouble::Forbidden { ours: false };
+    let standing = |standing, ago| {
+        beats(beaten(Some(ago)).seen(|seen| (seen.standing, seen.trouble) = (standing, Some(forbidden.clone()))))
+    };
     assert!(!standing(Standing::Rejected, seconds(599)) && standing(Standing::Rejected, seconds(600)));
     assert!(standing(Standing::Suspected, seconds(2)), "a strange 403 is asked about at once");
 

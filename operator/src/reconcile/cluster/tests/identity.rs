@@ -73,6 +73,7 @@ fn every_row_of_the_answer_table() {
     let refused = ["Connected=F/RegistrationPending", "Authenticated=F/RegistrationFailed", "Error"];
     let trying = ["Connected=F/RegistrationPending", "Authenticated=F/CredentialMissing", "Registering"];
     row(Trouble::Unauthorized, MINUTE, &invalid);
+    row(Trouble::Conflict, Duration::ZERO, &invalid);
     row(Trouble::Forbidden { ours: true }, MINUTE, &invalid);
     row(Trouble::Conflict, MINUTE, &invalid);
     row(Trouble::Refused { status: 422, message: "no".into() }, MINUTE, &refused);
