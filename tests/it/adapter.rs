@@ -254,6 +254,10 @@ async fn discovery_knows_versions_fields_and_releases() {
         assert!(caps.declares(&kind, path), "{path} in {:?}", caps.fields.keys());
     }
     assert!(!caps.declares(&kind, "spec.noSuchField"));
+    let jobs = Kind::namespaced("batch", "v1", "Job", "jobs");
+    for path in ["spec.podFailurePolicy", "spec.podReplacementPolicy"] {
+        assert!(caps.declares(&jobs, path), "{path}: a built-in kind names its parts");
+    }
     assert!(
         caps.fields
             .keys()

@@ -34,15 +34,14 @@ const GROUPS: [&str; 14] = [
     "volsync.backube",
 ];
 
-/// Kinds whose optional fields we ask for, with the versions we would use, best first. Only the schema of the version
-/// that would be used is read.
-const PROBED: [(&str, &[&str], &[&str]); 2] = [
-    ("helm.toolkit.fluxcd.io", &["helmreleases"], &["v2", "v2beta2"]),
-    ("source.toolkit.fluxcd.io", &["ocirepositories", "helmrepositories", "helmcharts"], &["v1", "v1beta2"]),
+/// Kinds whose optional fields we ask for, with the versions we would use, best first, and how many steps the deepest of
+/// them may have. Only the schema of the version that would be used is read.
+const PROBED: [(&str, &[&str], &[&str], usize); 3] = [
+    // A pod template declares thousands of fields; of a Job itself we ask for the first level.
+    ("batch", &["jobs"], &["v1"], 2),
+    ("helm.toolkit.fluxcd.io", &["helmreleases"], &["v2", "v2beta2"], 6),
+    ("source.toolkit.fluxcd.io", &["ocirepositories", "helmrepositories", "helmcharts"], &["v1", "v1beta2"], 6),
 ];
-
-/// How deep declared paths are collected: the deepest field we ask for has five steps.
-const DEPTH: usize = 6;
 
 /// What the last successful reads said.
 #[derive(Default)]
@@ -215,6 +214,21 @@ struct Schema {
     items: Option<Box<Schema>>,
     #[serde(rename = "x-kubernetes-group-version-kind")]
     names: Vec<SchemaName>,
+    /// Built-in kinds name their parts, with or without a wrapper that adds a description; custom ones hold them.
+    #[serde(rename = "$ref")]
+    reference: String,
+    #[serde(rename = "allOf")]
+    all_of: Vec<Schema>,
+}
+
+impl Schema {
+    /// The schema that is meant: itself, or the one it names.
+    fn meant<'a>(&'a self, document: &'a SchemaDocument) -> &'a Self {
+        let named = std::iter::once(self).chain(&self.all_of).find(|schema| !schema.reference.is_empty());
+        named
+            .and_then(|schema| document.components.schemas.get(schema.reference.rsplit('/').next()?))
+            .unwrap_or(self)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -228,7 +242,7 @@ struct SchemaName {
 async fn fields(client: &Client, caps: &mut Caps, schemas: &mut BTreeMap<String, String>) {
     // A server without OpenAPI v3 yields no declared fields, which the engines read as "do not send optional ones".
     let Ok(index) = read::<SchemaIndex>(client, "/openapi/v3", "application/json").await else { return };
-    for (group, plurals, wanted) in PROBED {
+    for (group, plurals, wanted, depth) in PROBED {
         for plural in plurals {
             let Some(version) = caps.served(group, plural, wanted).map(String::from) else {
                 caps.fields.retain(|name, _| {
@@ -248,7 +262,7 @@ async fn fields(client: &Client, caps: &mut Caps, schemas: &mut BTreeMap<String,
             for sibling in plurals {
                 let Some(schema) = find(&document, group, &version, sibling) else { continue };
                 let mut declared = BTreeSet::new();
-                collect(schema, "", DEPTH, &mut declared);
+                collect(&document, schema, "", depth, &mut declared);
                 let name = format!("{group_version}/{sibling}");
                 caps.fields.insert(name.clone(), declared);
                 schemas.insert(name, address.clone());
@@ -267,18 +281,18 @@ fn find<'a>(document: &'a SchemaDocument, group: &str, version: &str, plural: &s
 }
 
 /// Dotted paths below the root; the items of a list stand for the list.
-fn collect(schema: &Schema, prefix: &str, depth: usize, declared: &mut BTreeSet<String>) {
+fn collect(document: &SchemaDocument, schema: &Schema, prefix: &str, depth: usize, declared: &mut BTreeSet<String>) {
     if depth == 0 {
         return;
     }
-    for (name, property) in &schema.properties {
+    for (name, property) in &schema.meant(document).properties {
         if prefix.is_empty() && !matches!(name.as_str(), "spec" | "status") {
             continue;
         }
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        collect(property, &path, depth - 1, declared);
+        collect(document, property, &path, depth - 1, declared);
         if let Some(items) = &property.items {
-            collect(items, &path, depth - 1, declared);
+            collect(document, items, &path, depth - 1, declared);
         }
         declared.insert(path);
     }
@@ -322,4 +336,39 @@ async fn read<T: DeserializeOwned>(client: &Client, address: &str, accept: &str)
         .map_err(|error| ApiError::Unknown { why: error.to_string() })?;
     let text = client.request_text(request).await.map_err(|error| from_kube(error, Verb::Read, &kind))?;
     serde_json::from_str(&text).map_err(|error| ApiError::Unknown { why: format!("discovery: {error}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_built_in_kind_names_its_parts_and_is_read_no_deeper_than_asked() {
+        let document: SchemaDocument = serde_json::from_str(
+            r##"{"components": {"schemas": {
+                "io.k8s.api.batch.v1.Job": {
+                    "properties": {
+                        "metadata": {"$ref": "#/components/schemas/io.k8s.Meta"},
+                        "spec": {"allOf": [{"$ref": "#/components/schemas/io.k8s.api.batch.v1.JobSpec"}], "default": {}},
+                        "status": {"$ref": "#/components/schemas/gone"}
+                    },
+                    "x-kubernetes-group-version-kind": [{"group": "batch", "version": "v1", "kind": "Job"}]
+                },
+                "io.k8s.api.batch.v1.JobSpec": {"properties": {
+                    "podFailurePolicy": {"$ref": "#/components/schemas/io.k8s.api.batch.v1.JobSpec"},
+                    "suspend": {"type": "boolean"}
+                }}
+            }}}"##,
+        )
+        .expect("a document");
+        let job = find(&document, "batch", "v1", "jobs").expect("it is there");
+        let declared = |depth: usize| {
+            let mut declared = BTreeSet::new();
+            collect(&document, job, "", depth, &mut declared);
+            declared.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(declared(2), ["spec", "spec.podFailurePolicy", "spec.suspend", "status"]);
+        // A schema that names itself ends at the depth.
+        assert_eq!(declared(4).len(), 8);
+    }
 }
