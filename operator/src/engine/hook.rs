@@ -2,6 +2,8 @@
 //!
 //! The hook's pod is taken as the chart made it, with its own account and volumes. Only the Job around it is ours.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -148,6 +150,11 @@ fn pod(manifest: &Value) -> Option<Value> {
     };
     let mut spec = without_nulls(spec);
     spec.as_object()?;
+    for field in ["initContainers", "containers"] {
+        for container in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
+            once(container);
+        }
+    }
     // A Job takes no pod that is restarted for ever, which is a pod's default.
     if wrapped && spec["restartPolicy"] != "OnFailure" {
         spec["restartPolicy"] = json!("Never");
@@ -180,6 +187,15 @@ fn without_nulls(value: &Value) -> Value {
         Value::Array(list) => list.iter().map(without_nulls).collect(),
         other => other.clone(),
     }
+}
+
+/// The last variable of each name: the one that counts. Helm's create lets doubles pass, an apply refuses them.
+fn once(container: &mut Value) {
+    let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) else { return };
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<Value> = env.drain(..).rev().filter(|one| seen.insert(one["name"].to_string())).collect();
+    kept.reverse();
+    *env = kept;
 }
 
 /// Literal environment of the hook's containers (contract §13.3).

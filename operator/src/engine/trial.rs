@@ -144,3 +144,132 @@ pub(super) fn owner() -> Value {
 pub(super) fn child_key(engine: &dyn OperationEngine, order: &Order) -> Key {
     engine.child(order, &caps()).expect("its kind is served")
 }
+
+mod law {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::operation::Cause;
+
+    /// JSON whose words are those that objects of the engines use, in places where they do not belong.
+    fn anything() -> impl Strategy<Value = Value> {
+        let words = [
+            "",
+            "True",
+            "Complete",
+            "Failed",
+            "Running",
+            "Suspend",
+            "7",
+            "8",
+            "files",
+            "deployed",
+            "Job",
+            "spec",
+            "2026-01-01T12:00:00Z",
+            "1/2",
+            "ü",
+        ];
+        let keys = [
+            "conditions",
+            "type",
+            "status",
+            "phase",
+            "nodes",
+            "history",
+            "version",
+            "name",
+            "spec",
+            "template",
+            "metadata",
+            "labels",
+            "annotations",
+            "containers",
+            "env",
+            "value",
+            "outputs",
+            "parameters",
+            "ownerReferences",
+            "uid",
+            "managedFields",
+            "f:spec",
+            "manager",
+            "kind",
+            "chart",
+            "values",
+            "inline",
+            "suspend",
+            "volumes",
+            "state",
+            "fieldsV1",
+            "operation",
+            "containerStatuses",
+            "vworkspace.io/last-applied-generation",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3_i64..3).prop_map(Value::from),
+            proptest::sample::select(words.to_vec()).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            let key = proptest::sample::select(keys.to_vec()).prop_map(String::from);
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..6)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Parameters that some engine takes, with anything inside where they are free, or anything at all.
+    fn parameters() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            anything(),
+            Just(json!({"image": "x", "volumes": [{"name": "v", "mountPath": "/v", "pvcName": "files"}]})),
+            Just(json!({"hookName": "files"})),
+            Just(json!({"template": "files"})),
+            proptest::collection::btree_map("[a-c]", anything(), 1..4)
+                .prop_map(|patch| json!({"targetVersion": "7.0.0", "valuesPatch": patch})),
+        ]
+    }
+
+    proptest! {
+        /// Whatever others write into their objects or a user into parameters, an engine answers (contract §29.54).
+        #[test]
+        fn an_engine_answers_whatever_it_is_shown(
+            child in anything(), target in anything(), beside in anything(), parameters in parameters(), now in 0_i64..4_000_000_000,
+        ) {
+            let now = jiff::Timestamp::from_second(now).expect("within range");
+            let engines: [&dyn OperationEngine; 4] =
+                [&crate::engine::job::Job, &crate::engine::hook::Hook, &crate::engine::workflow::Workflow, &crate::engine::helm::Helm];
+            let mut odd = order(OperationType::Migration, parameters);
+            // A target with a release, whatever else it holds: without one nothing is asked.
+            let mut target = target;
+            if target.is_object() {
+                target["spec"] = json!({"release": {"name": "files"}, "chart": target["chart"], "values": target["values"]});
+            }
+            odd.target.object = Some(Object(target));
+            let answer = |question: &Question| match question {
+                Question::List(..) => Answer::List(vec![Object(beside.clone())]),
+                Question::Hook { .. } => Answer::Hook(beside.clone()),
+                _ => Answer::Object(Box::new(Object(beside.clone()))),
+            };
+            let child = Object(child);
+            for engine in engines {
+                for stage in [Stage::Start, Stage::Watch] {
+                    let facts = facts(engine, stage, &odd, &caps(), &answer);
+                    let start = engine.render(&odd, &caps(), &facts, now);
+                    prop_assert_eq!(&start, &engine.render(&odd, &caps(), &facts, now));
+                    let reading = engine.interpret(&odd, &caps(), &child, &facts, now);
+                    prop_assert!(reading.message.len() < 16_384);
+                    for cause in [Cause::Cancelled, Cause::Timeout, Cause::Finished, Cause::Deleted] {
+                        let key = engine.child(&odd, &caps());
+                        engine.withdraw(&odd, cause, key.as_ref().map(|key| (key, &child)), &facts, now, now);
+                    }
+                }
+            }
+            crate::engine::helm::handed_over(&child);
+        }
+    }
+}

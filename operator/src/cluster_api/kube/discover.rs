@@ -225,9 +225,7 @@ impl Schema {
     /// The schema that is meant: itself, or the one it names.
     fn meant<'a>(&'a self, document: &'a SchemaDocument) -> &'a Self {
         let named = std::iter::once(self).chain(&self.all_of).find(|schema| !schema.reference.is_empty());
-        named
-            .and_then(|schema| document.components.schemas.get(schema.reference.rsplit('/').next()?))
-            .unwrap_or(self)
+        named.and_then(|schema| document.components.schemas.get(schema.reference.rsplit('/').next()?)).unwrap_or(self)
     }
 }
 

@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use super::super::operation::OperationEngine;
 use super::super::trial::{self, UID, at, caps, child_key, child_pod, labels, named, order, owner, watched};
 use super::*;
@@ -123,6 +121,18 @@ fn a_pod_hook_is_wrapped_and_a_restarting_one_has_no_failure_policy() {
         assert!(job["spec"]["template"]["metadata"].get("annotations").is_none());
         assert_eq!(job["spec"]["template"]["metadata"]["labels"]["ops.vworkspace.io/operation"], UID);
     }
+}
+
+#[test]
+fn of_doubles_in_the_environment_the_last_counts() {
+    let mut doubled = manifest();
+    doubled["spec"]["template"]["spec"]["containers"][0]["env"] =
+        json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}, {"name": "A", "value": "3"}]);
+    let job = start(Some(deployed()), Some(doubled), "").expect("it may start").object.0;
+    assert_eq!(
+        job["spec"]["template"]["spec"]["containers"][0]["env"],
+        json!([{"name": "B", "value": "2"}, {"name": "A", "value": "3"}])
+    );
 }
 
 #[test]

@@ -112,7 +112,12 @@ fn nameless(text: &str, job: &str) -> String {
     for part in parts {
         plain.push_str(job);
         let suffix = part.bytes().take(5).take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
-        plain.push_str(if suffix == 5 { &part[suffix..] } else { part });
+        if suffix == 5 {
+            plain.push_str(&part[suffix..]);
+        } else {
+            plain.push('-');
+            plain.push_str(part);
+        }
     }
     plain
 }
@@ -165,5 +170,24 @@ pub(in crate::engine) fn at_most_once(spec: &mut Value, kind: &Kind, caps: &Caps
     }
     if caps.declares(kind, "spec.podReplacementPolicy") {
         spec["podReplacementPolicy"] = json!("Failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nameless;
+
+    #[test]
+    fn only_generated_endings_are_cut_off() {
+        for (text, expect) in [
+            ("pods \"n-8f1-ab2de\" is forbidden", "pods \"n-8f1\" is forbidden"),
+            ("n-8f1-ab2de and n-8f1-zzzzz", "n-8f1 and n-8f1"),
+            ("claim n-8f1-Data is missing", "claim n-8f1-Data is missing"),
+            ("n-8f1-", "n-8f1-"),
+            ("n-8f1-üü", "n-8f1-üü"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(nameless(text, "n-8f1"), expect);
+        }
     }
 }
