@@ -35,7 +35,7 @@ const DEADLINE_SECONDS: i64 = 3600;
 const TEMPORARY: &str = "/tmp";
 /// Name of the volume behind it.
 const TEMPORARY_VOLUME: &str = "vws-tmp";
-/// Not the operator's business to know more users than this one (contract §10.7).
+/// User of the container (contract §10.7).
 const USER: i64 = 65_532;
 
 const WORDS: Words = Words {
