@@ -36,7 +36,8 @@ pub struct Observed {
     pub name: String,
     /// `metadata.generation`.
     pub generation: i64,
-    /// `status.observedGeneration`.
+    /// The newest generation that its status or a condition speaks of. The status alone is no sign: Flux moves its
+    /// `observedGeneration` only when an attempt ended. A suspended release is not looked at, and counts as seen.
     pub observed: i64,
     /// When this generation was asked for at the latest, as far as the record of ownership tells.
     pub asked: Option<String>,
@@ -51,10 +52,14 @@ impl Observed {
             .filter(|entry| entry["subresource"].is_null())
             .filter_map(|entry| entry["time"].as_str())
             .max();
+        let status = |field: &str| object.0.pointer(&format!("/status/{field}")).and_then(Value::as_i64);
+        let conditions = crate::foreign::conditions(object).into_iter().map(|condition| condition.observed_generation);
+        let seen = conditions.chain([status("observedGeneration"), status("lastAttemptedGeneration")]).flatten().max();
+        let suspended = object.0.pointer("/spec/suspend") == Some(&Value::Bool(true));
         Self {
             name: format!("{}/{}", object.namespace().unwrap_or_default(), object.name()),
             generation: object.generation(),
-            observed: object.0.pointer("/status/observedGeneration").and_then(Value::as_i64).unwrap_or_default(),
+            observed: if suspended { object.generation() } else { seen.unwrap_or_default() },
             asked: asked.map(String::from),
         }
     }
@@ -120,5 +125,26 @@ async fn releases<A: ClusterApi>(api: &A, kind: &Kind, namespace: &str) -> Resul
         // Rights there, or the kind, went: nothing there can be judged.
         Err(ApiError::Forbidden { .. } | ApiError::Unserved { .. } | ApiError::Missing) => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_generation_is_seen_when_anything_in_the_status_speaks_of_it() {
+        let behind = |spec: Value, status: Value| {
+            let metadata = json!({"name": "files", "namespace": "org-a", "generation": 2});
+            Observed::read(&Object(json!({"metadata": metadata, "spec": spec, "status": status}))).behind()
+        };
+        let condition = |generation: i64| json!([{"type": "Ready", "status": "False", "reason": "UpgradeFailed", "observedGeneration": generation}]);
+        assert!(behind(json!({}), json!({})) && behind(json!({}), json!({"observedGeneration": 1})));
+        assert!(behind(json!({}), json!({"observedGeneration": 1, "conditions": condition(1)})));
+        assert!(!behind(json!({}), json!({"observedGeneration": 1, "conditions": condition(2)})));
+        assert!(!behind(json!({}), json!({"observedGeneration": -1, "lastAttemptedGeneration": 2})));
+        assert!(!behind(json!({"suspend": true}), json!({"observedGeneration": 1})));
     }
 }
