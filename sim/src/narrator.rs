@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fakes::apiserver::Commit;
-use fakes::history::{Event, Record};
+use fakes::history::{Call, Event, Record};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::truth::{
-    FINALIZER, HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, RELEASES, bare_version, deleting, generation,
+    CLUSTERS, FINALIZER, HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, RELEASES, bare_version, deleting, generation,
     has_finalizer, text,
 };
 
@@ -51,6 +51,9 @@ pub fn tell(record: &Record) -> Vec<Line> {
         Event::Commit(commit) => changes(commit),
         Event::Fault { what, .. } => vec![format!("fault: {what}")],
         Event::Step { what } => vec![what.clone()],
+        Event::Handled { call, request, status, reply, .. } => {
+            said(call, request, *status, reply).into_iter().collect()
+        }
         _ => Vec::new(),
     };
     let voice = match &record.event {
@@ -61,13 +64,73 @@ pub fn tell(record: &Record) -> Vec<Line> {
     what.into_iter().map(line).collect()
 }
 
+/// What was said to the control plane. A poll without a job and a heartbeat mean nothing to people.
+fn said(call: &Call, request: &[u8], status: u16, reply: &[u8]) -> Option<String> {
+    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let ids = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|job| text(job, "/id").to_owned()).collect()
+    };
+    let what = match call.verb {
+        "poll" => {
+            let jobs = ids(&read(reply)["jobs"]);
+            if jobs.is_empty() && status < 300 {
+                return None;
+            }
+            format!(
+                "polls the control plane and gets {}",
+                if jobs.is_empty() { "nothing".into() } else { jobs.join(", ") }
+            )
+        }
+        "ack" => format!("acknowledges job {}", call.name),
+        "status" => format!("reports job {}: {}", call.name, text(&read(request), "/phase")),
+        "result" => {
+            let result = read(request);
+            let error = text(&result, "/error");
+            let error = if error.is_empty() { String::new() } else { format!(", {error}") };
+            format!("posts the result of job {}: {}{error}", call.name, text(&result, "/outcome"))
+        }
+        "events" => {
+            let batch = read(request);
+            let told = batch["events"].as_array().into_iter().flatten().filter(|event| event["eventKey"].is_string());
+            let told: Vec<String> = told.map(told_of).collect();
+            if told.is_empty() {
+                return None;
+            }
+            const SHOWN: usize = 4;
+            let more = if told.len() > SHOWN { format!(", … ({} in all)", told.len()) } else { String::new() };
+            format!("tells the control plane: {}{more}", told[..told.len().min(SHOWN)].join(", "))
+        }
+        "register" => "registers: the token becomes a credential".into(),
+        "rotate" => "rotates its credential".into(),
+        "decommission" => "says goodbye".into(),
+        _ => return None,
+    };
+    match status {
+        200..=299 => Some(what),
+        0 => Some(format!("{what}: the connection broke")),
+        status => Some(format!("{what}: answered {status}")),
+    }
+}
+
+/// An event in two words: `files Ready=True`.
+fn told_of(event: &Value) -> String {
+    let condition = &event["conditions"][0];
+    let snapshot = text(event, "/eventKey").starts_with("snapshot/");
+    let about = text(event, "/resourceRef/name");
+    match (snapshot, text(condition, "/type")) {
+        (true, _) => format!("all of {about}"),
+        (false, "") => format!("{} {about}", text(event, "/kind")),
+        (false, type_) => format!("{about} {type_}={}", text(condition, "/status")),
+    }
+}
+
 fn millis(at: Duration) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn voice(actor: &str) -> Voice {
     match actor {
-        "user" | "human" => Voice::User,
+        "user" | "human" | "odoo" | "vworkspace-odoo" => Voice::User,
         "source-controller" | "helm-controller" => Voice::Flux,
         actor if actor.starts_with("operator") => Voice::Operator,
         _ => Voice::Cluster,
@@ -94,6 +157,7 @@ fn changes(commit: &Commit) -> Vec<String> {
         "leases.coordination.k8s.io" => lease(&name, before, after).into_iter().collect(),
         "events" | "events.events.k8s.io" if before.is_none() => event(after).into_iter().collect(),
         INSTANCES => instance(&name, before, after),
+        CLUSTERS => cluster(before, after),
         RELEASES => release(&name, before, after),
         OCI_REPOSITORIES | HELM_REPOSITORIES => source(kind(&commit.resource), &name, before, after),
         "configmaps" if before.is_none() && commit.name.contains("-vws-values-") => {
@@ -101,6 +165,23 @@ fn changes(commit: &Commit) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The Cluster: its appearance, its phase, its mode.
+fn cluster(before: Option<&Value>, after: &Value) -> Vec<String> {
+    let (phase, mode) = ("/status/phase", "/spec/connectivityMode");
+    let was = |pointer: &str| before.map_or("", |before| text(before, pointer));
+    let mut lines = Vec::new();
+    if before.is_none() {
+        lines.push(format!("Cluster {} names the control plane and the token", text(after, "/metadata/name")));
+    }
+    if was(phase) != text(after, phase) {
+        lines.push(format!("Cluster: phase {}", text(after, phase)));
+    }
+    if before.is_some() && was(mode) != text(after, mode) {
+        lines.push(format!("Cluster: connectivity mode {}", text(after, mode)));
+    }
+    lines
 }
 
 fn kind(resource: &str) -> &'static str {

@@ -39,7 +39,7 @@
 //! register, rotate, decommission, its kind is control-plane.
 //!
 //! Faults hold for the whole story, wherever they are written. `flux H4 org-a/files` arms a switch of the fake Flux once,
-//! at that moment of the story; `crash 5` is power loss of the operator for five seconds; `pass 60` lets time pass;
+//! at that moment of the story; `delete /api/…` deletes any object by its path; `crash 5` is power loss of the operator for five seconds; `pass 60` lets time pass;
 //! `namespace NAME ungated`; `instance … helm` takes an HTTP repository; `entropy N` and `seed N` set the seeds.
 
 use fakes::faults::{At, Pattern, Rule, Strike};
@@ -93,6 +93,7 @@ fn add(case: &mut Case, line: &str) -> Result<(), String> {
         ["instance", instance, version] => wish(instance, version, "oci"),
         ["instance", instance, version, source @ ("oci" | "helm")] => wish(instance, version, source),
         ["upgrade", instance, version] => Step::Upgrade { instance: (*instance).into(), version: (*version).into() },
+        ["delete", path] if path.starts_with('/') => Step::Delete { path: (*path).into() },
         ["delete", instance] => Step::Delete { path: instance_path(instance) },
         ["pass", seconds] => Step::Pass { seconds: number(seconds)? },
         ["crash"] => Step::Crash { down: 1 },

@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use fakes::history::{CONTROL_PLANE, Event, Phase, Record};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::{Case, Step, split};
 use crate::entropy;
 use crate::oracle::{self, Oracle, Violation};
 use crate::stories;
 use crate::trace::Detail;
-use crate::truth::{HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, RELEASES, Truth, is_operator};
+use crate::truth::{CLUSTERS, HELM_REPOSITORIES, INSTANCES, OCI_REPOSITORIES, RELEASES, Truth, is_operator};
 use crate::world::{Plan, World};
 
 /// How long nothing may happen before a run is believed to be over (reliability §4: W).
 pub const WINDOW: Duration = Duration::from_secs(1200);
 /// Between convergence and the quiet: the last pass ends with its Events.
 pub const SETTLE: Duration = Duration::from_secs(10);
+/// The same where there is a control plane: two heartbeat stamps.
+pub const SETTLE_CONNECTED: Duration = Duration::from_secs(130);
 /// Simulated time after which a healed run is given up: longer than every bound of every oracle.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Stack of a run's thread: the fakes and the operator read objects of ten thousand levels. Only what is used becomes memory.
@@ -345,7 +347,7 @@ async fn story(mut world: World, case: &Case, window: Duration) -> Report {
         let Step::Instance(wish) = step else { continue };
         let (namespace, name) = split(&wish.instance);
         let runs = world.flux.deployed(namespace, name).map(|revision| revision.chart_version);
-        end.insert(format!("Helm {}", wish.instance), serde_json::json!(runs));
+        end.insert(format!("Helm {}", wish.instance), json!(runs));
     }
     let (trace, time) = (world.trace.clone(), world.time);
     world.end().await;
@@ -387,7 +389,9 @@ async fn phases(world: &mut World, case: &Case, window: Duration) -> Verdict {
     if let Some(verdict) = owed(world).await {
         return verdict;
     }
-    tokio::time::sleep(SETTLE).await;
+    // A connected Cluster settles with its second heartbeat: the first contact becomes a round trip like any other.
+    let connects = world.look(|truth| truth.get(CLUSTERS, "", "cluster").is_some());
+    tokio::time::sleep(if connects { SETTLE_CONNECTED } else { SETTLE }).await;
     world.enter(Phase::Quiet);
     let calm = tokio::time::Instant::now() + window;
     while tokio::time::Instant::now() < calm {
@@ -436,7 +440,7 @@ fn end_state(truth: &Truth) -> BTreeMap<String, Value> {
         for (address, object) in truth.all(resource) {
             let conditions = if resource == INSTANCES { conditions(object) } else { Value::Null };
             let metadata = &object["metadata"];
-            let state = serde_json::json!({
+            let state = json!({
                 "spec": object["spec"],
                 "labels": without(&metadata["labels"], "apps.vworkspace.io/instance-uid"),
                 "finalizers": metadata["finalizers"],
@@ -445,10 +449,41 @@ fn end_state(truth: &Truth) -> BTreeMap<String, Value> {
             end.insert(format!("{resource} {}/{}", address.namespace, address.name), state);
         }
     }
-    for (address, _) in truth.all("configmaps").filter(|(address, _)| address.name.contains("-vws-values-")) {
+    if let Some(cluster) = truth.get(CLUSTERS, "", "cluster") {
+        let said = |condition: &Value| json!([condition["type"], condition["status"], condition["reason"]]);
+        let list = cluster.pointer("/status/conditions").and_then(Value::as_array);
+        let said: Vec<Value> = list.map(|list| list.iter().map(said).collect()).unwrap_or_default();
+        end.insert(
+            "Cluster".into(),
+            json!({ "spec": cluster["spec"], "phase": cluster["status"]["phase"], "conditions": said }),
+        );
+    }
+    end.extend(truth.odoo(known).unwrap_or_default());
+    let stores = ["-vws-values-", "vworkspace-job-", "vworkspace-event-outbox"];
+    for (address, _) in
+        truth.all("configmaps").filter(|(address, _)| stores.iter().any(|store| address.name.contains(store)))
+    {
         end.insert(format!("configmaps {}/{}", address.namespace, address.name), Value::Null);
     }
     end
+}
+
+/// The same for the control plane: how each job ended, what is known of each object, and how often the cluster had to
+/// register and to rotate.
+fn known(odoo: &fakes::odoo::State) -> BTreeMap<String, Value> {
+    let mut known = BTreeMap::new();
+    for job in odoo.jobs.values() {
+        let body = job.result.as_ref().map(|result| &result.body);
+        let ended = json!([body.map(|body| body.outcome), body.and_then(|body| body.error.clone()), job.clashes]);
+        known.insert(format!("job {}", job.id), ended);
+    }
+    for cluster in odoo.clusters.values() {
+        known.insert(format!("cluster {}", cluster.id), json!([cluster.registrations, cluster.rotations]));
+        for (key, view) in &cluster.view {
+            known.insert(format!("view {} {}/{}", key.kind, key.namespace, key.name), json!(view.says()));
+        }
+    }
+    known
 }
 
 fn without(map: &Value, key: &str) -> Value {
@@ -461,8 +496,7 @@ fn without(map: &Value, key: &str) -> Value {
 
 fn conditions(object: &Value) -> Value {
     let list = object.pointer("/status/conditions").and_then(Value::as_array);
-    let short = |condition: &Value| {
-        serde_json::json!([condition["type"], condition["status"], condition["reason"], condition["message"]])
-    };
+    let short =
+        |condition: &Value| json!([condition["type"], condition["status"], condition["reason"], condition["message"]]);
     list.map(|list| list.iter().map(short).collect()).unwrap_or_default()
 }

@@ -10,10 +10,22 @@ use crate::world::instance_path;
 pub const INSTANCE: &str = "org-a/files";
 
 /// Names of the built-in cases.
-pub const NAMES: [&str; 6] = ["install", "upgrade", "rollback", "deletion", "whole", "several"];
+pub const NAMES: [&str; 10] = [
+    "install",
+    "upgrade",
+    "rollback",
+    "deletion",
+    "registration",
+    "rotation",
+    "job",
+    "job-deletion",
+    "whole",
+    "several",
+];
 
 /// Those whose every request is struck by `sim enumerate` unless others are named.
-pub const ENUMERATED: [&str; 4] = ["install", "upgrade", "rollback", "deletion"];
+pub const ENUMERATED: [&str; 8] =
+    ["install", "upgrade", "rollback", "deletion", "registration", "rotation", "job", "job-deletion"];
 
 /// A built-in case by name.
 pub fn named(name: &str) -> Option<Case> {
@@ -23,6 +35,10 @@ pub fn named(name: &str) -> Option<Case> {
         "rollback" => [install(), rollback()].concat(),
         "deletion" => [install(), deletion()].concat(),
         "whole" => [install(), upgrade(), rollback(), deletion()].concat(),
+        "registration" => return crate::scenario::read(include_str!("../scenarios/registration.sim")).ok(),
+        "rotation" => return crate::scenario::read(include_str!("../scenarios/rotation.sim")).ok(),
+        "job" => return crate::scenario::read(include_str!("../scenarios/job.sim")).ok(),
+        "job-deletion" => return crate::scenario::read(include_str!("../scenarios/job-deletion.sim")).ok(),
         "several" => return crate::scenario::read(include_str!("../scenarios/several.sim")).ok(),
         _ => return None,
     };

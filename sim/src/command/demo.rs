@@ -1,24 +1,28 @@
-//! `sim demo`: the main job of the operator on an embedded cluster, from nothing to nothing, told line by line.
+//! `sim demo`: the main job of the operator on an embedded cluster, with its control plane, from nothing to nothing, told
+//! line by line.
 //!
 //! Everything told is read from commits, and every chapter ends with checks of the store and of what Helm really holds.
 //! A check that fails ends the demo with exit code 1.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use fakes::history::Phase;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Exit;
 use super::screen::{Screen, Tint};
-use crate::case::{Case, Step, Until, Wish};
+use crate::case::{Case, Step, Until};
 use crate::narrator::{Line, Voice, tell};
-use crate::simulation::{SETTLE, WINDOW, on_fresh_thread, runtime};
+use crate::simulation::{SETTLE_CONNECTED, WINDOW, on_fresh_thread, runtime};
 use crate::stories::{INSTANCE, failing_upgrade};
 use crate::trace::Detail;
 use crate::truth::{OCI_REPOSITORIES, RELEASES, Truth, bare_version, condition_reason, condition_status, text};
 use crate::world::{Plan, World, instance_path, workload};
+
+mod control_plane;
 
 /// One thing the demo says.
 #[derive(Clone, Debug, Serialize)]
@@ -129,6 +133,8 @@ fn cut(what: &str) -> String {
 struct Tale {
     world: World,
     say: mpsc::Sender<Told>,
+    /// While time passes in which nothing but routine happens, nothing is told.
+    muted: Arc<AtomicBool>,
 }
 
 /// The story stops at its first failed check.
@@ -139,8 +145,11 @@ async fn play(say: mpsc::Sender<Told>) {
     let chapter = |title: &str| Told::Chapter { chapter: title.to_owned() };
     let _ = say.send(chapter("An embedded cluster starts"));
     let telling = say.clone();
+    let muted = Arc::new(AtomicBool::new(false));
+    let silent = muted.clone();
     let reader = Box::new(move |record: &fakes::history::Record| {
-        for line in tell(record) {
+        let lines = if silent.load(Ordering::Relaxed) { Vec::new() } else { tell(record) };
+        for line in lines {
             let _ = telling.send(Told::Event(line));
         }
     });
@@ -151,7 +160,7 @@ async fn play(say: mpsc::Sender<Told>) {
             return;
         }
     };
-    let mut tale = Tale { world, say };
+    let mut tale = Tale { world, say, muted };
     let _ = tale.chapters().await;
     tale.world.end().await;
 }
@@ -164,11 +173,14 @@ impl Tale {
         self.world.enter(Phase::Healed);
         self.world.start_operator();
         self.wait("one operator leads", 60, leader).await?;
-        self.install().await?;
+        self.registration().await?;
+        self.job().await?;
         self.upgrade().await?;
         self.failing_upgrade().await?;
         self.crash_in_the_middle().await?;
         self.quiet().await?;
+        self.away().await?;
+        self.push().await?;
         self.deletion().await?;
         self.promises()
     }
@@ -179,24 +191,6 @@ impl Tale {
             definitions.filter(|(_, definition)| condition_status(definition, "Established") == "True").count()
         });
         self.check(&format!("{served} kinds of ours and of Flux are served"), served >= 6)
-    }
-
-    async fn install(&mut self) -> Result<(), Untrue> {
-        self.chapter("An ApplicationInstance is applied");
-        self.step(Step::Instance(Wish {
-            instance: INSTANCE.into(),
-            version: "6.6.0".into(),
-            source: "oci".into(),
-            values: json!({ "replicaCount": 2 }),
-        }))
-        .await?;
-        self.wait("a source and a HelmRelease appear", 10, |truth| {
-            let source = truth.all(OCI_REPOSITORIES).next().is_some();
-            let release = truth.get(RELEASES, "org-a", "files").is_some();
-            if source && release { Ok(()) } else { Err("they are not there".into()) }
-        })
-        .await?;
-        self.ready("HelmReleaseReady", "6.6.0").await
     }
 
     async fn upgrade(&mut self) -> Result<(), Untrue> {
@@ -238,11 +232,11 @@ impl Tale {
 
     async fn quiet(&mut self) -> Result<(), Untrue> {
         self.chapter("Twenty minutes without a change");
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(SETTLE_CONNECTED).await;
         self.world.enter(Phase::Quiet);
         tokio::time::sleep(WINDOW).await;
         self.world.enter(Phase::Healed);
-        self.check("the operator wrote nothing, renewals of its Lease excepted", true)
+        self.check("the operator wrote nothing, its Lease and the heartbeat's stamp excepted", true)
     }
 
     async fn deletion(&mut self) -> Result<(), Untrue> {
@@ -260,6 +254,10 @@ impl Tale {
         self.chapter("What was promised meanwhile");
         let records = self.world.trace.count();
         self.check(&format!("{} oracles read {records} records, none objects", crate::oracle::all().len()), true)
+    }
+
+    fn mute(&self, silent: bool) {
+        self.muted.store(silent, Ordering::Relaxed);
     }
 
     fn chapter(&self, title: &str) {
@@ -317,9 +315,13 @@ impl Tale {
     }
 
     fn helm_holds(&self, version: &str) -> Result<(), Untrue> {
+        self.check(&format!("Helm holds nextcloud {version}, deployed"), self.helm() == version)
+    }
+
+    /// The chart version that Helm really holds.
+    fn helm(&self) -> String {
         let deployed = self.world.flux.deployed("org-a", "files");
-        let holds = deployed.as_ref().is_some_and(|revision| bare_version(&revision.chart_version) == version);
-        self.check(&format!("Helm holds nextcloud {version}, deployed"), holds)
+        deployed.map(|revision| bare_version(&revision.chart_version).to_owned()).unwrap_or_default()
     }
 
     fn generation(&self) -> i64 {
@@ -330,6 +332,6 @@ impl Tale {
 
 fn leader(truth: &Truth) -> Result<(), String> {
     let lease = truth.all("leases.coordination.k8s.io").find(|(address, _)| address.name == "dad03b25.vworkspace.io");
-    let holder = lease.map_or("", |(_, lease): (_, &std::sync::Arc<Value>)| text(lease, "/spec/holderIdentity"));
+    let holder = lease.map_or("", |(_, lease): (_, &Arc<Value>)| text(lease, "/spec/holderIdentity"));
     if holder.is_empty() { Err("nobody holds the Lease".into()) } else { Ok(()) }
 }

@@ -62,6 +62,7 @@ impl Oracle for Converges {
     fn step(&mut self, record: &Record, truth: &Truth) -> Result<(), String> {
         match &record.event {
             Event::Phase(Phase::Healed) => {
+                self.quiet = false;
                 self.healed = Some(record.at);
                 for count in self.since.values_mut() {
                     *count = Count { stable: record.at, owes: count.owes, ..Count::default() };

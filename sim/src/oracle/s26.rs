@@ -1,7 +1,8 @@
 //! S26: once a job has its accepted result, nothing else is posted for it, by no incarnation.
 //!
 //! The same result may be posted again: its acknowledgement may have been lost, or the job was delivered once more
-//! (contract §18.5). A control plane that was restored to an earlier state, and so lost the result, is told again.
+//! (contract §18.5); a job that is delivered again may be acknowledged again, which is how the control plane says that it
+//! knows the result. A control plane that was restored to an earlier state, and so lost the result, is told again.
 
 use fakes::history::{Event, Record};
 
@@ -27,7 +28,10 @@ impl Oracle for NothingAfterTheResult {
             return Ok(());
         }
         let accepted = truth.odoo(|state| state.jobs.get(&call.name)?.result.as_ref().map(|row| row.bytes.clone()));
+        let again =
+            truth.books.jobs.get(&call.name).is_some_and(|job| job.closed.is_some_and(|at| at <= job.delivered));
         match accepted.flatten() {
+            Some(_) if call.verb == "ack" && again => Ok(()),
             Some(accepted) if call.verb != "result" || accepted != *body => {
                 Err(format!("{} of job {} was sent after its accepted result", call.verb, call.name))
             }
@@ -74,5 +78,16 @@ mod tests {
             .sent(OPERATOR, "result j1", &result("succeeded", "u-1", 1))
             .sent(OPERATOR, "status j2", &json!({ "phase": "Ready" }))
             .holds();
+    }
+
+    #[test]
+    fn a_job_that_is_delivered_again_may_be_acknowledged_again() {
+        let posted = result("succeeded", "u-1", 1);
+        let told = || {
+            let polled = Story::<NothingAfterTheResult>::new().polled(&json!([job("j1", "k@1")])).later(1);
+            polled.call(OPERATOR, "result j1", &posted, 204, &Value::Null)
+        };
+        told().odoo(closed).later(1).polled(&json!([job("j1", "k@1")])).sent(OPERATOR, "ack j1", &Value::Null).holds();
+        told().odoo(closed).later(1).sent(OPERATOR, "ack j1", &Value::Null).breaks("ack of job j1");
     }
 }

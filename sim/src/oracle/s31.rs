@@ -5,7 +5,7 @@
 //! a registration or rotation itself, and the authorization header, which no record shows. Not secret in a Secret are
 //! addresses, ids, dates and certificates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -13,12 +13,12 @@ use fakes::history::{Event, Record};
 use serde_json::Value;
 
 use super::Oracle;
-use crate::truth::{Truth, is_operator};
+use crate::truth::{Truth, is_operator, text};
 
 /// A part of a secret that is as long as this counts as the secret.
 const LEAST: usize = 12;
 /// Members of our Secrets that are no secrets (contract §3.4).
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 11] = [
     "control-plane-base-url",
     "odoo-base-url",
     "cluster-id",
@@ -26,6 +26,9 @@ const OPEN: [&str; 9] = [
     "token-expires-at",
     "ca.crt",
     "tls.crt",
+    // The fingerprint that the status shows as observedToken.
+    "registered-with",
+    "organization-id",
     "type",
     "username",
 ];
@@ -79,17 +82,22 @@ impl Oracle for SecretsStaySecret {
 
 impl SecretsStaySecret {
     fn learn_secret(&mut self, secret: &Value) {
+        let label = |key: &str| format!("{key} of Secret {}", text(secret, "/metadata/name"));
         for (key, value) in secret["data"].as_object().into_iter().flatten() {
             if OPEN.contains(&&**key) {
                 continue;
             }
             let Some(bytes) = value.as_str().and_then(|text| STANDARD.decode(text).ok()) else { continue };
-            let Ok(text) = String::from_utf8(bytes) else { continue };
+            let Ok(content) = String::from_utf8(bytes) else { continue };
             // Of a key pair only the private half is secret.
-            let private = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
+            let private = serde_json::from_str::<Value>(&content).ok().filter(Value::is_object);
             match private {
-                Some(key) => key["d"].as_str().into_iter().for_each(|d| self.learn(d)),
-                None => self.learn(&text),
+                Some(pair) => pair["d"].as_str().into_iter().for_each(|d| self.learn(d, &label(key))),
+                // A pending registration begins with the public fingerprint of its token.
+                None if key.starts_with("pending-") => {
+                    self.learn(content.rsplit('-').next().unwrap_or_default(), &label(key));
+                }
+                None => self.learn(&content, &label(key)),
             }
         }
     }
@@ -97,33 +105,35 @@ impl SecretsStaySecret {
     fn learn_answer(&mut self, reply: &[u8], truth: &Truth) {
         let answer: Value = serde_json::from_slice(reply).unwrap_or_default();
         if let Some(token) = answer["token"].as_str() {
-            self.learn(token);
+            self.learn(token, "a credential that was handed out");
         }
         let tokens: Vec<String> = truth.odoo(|state| state.tokens.keys().cloned().collect()).unwrap_or_default();
-        tokens.iter().for_each(|token| self.learn(token));
+        tokens.iter().for_each(|token| self.learn(token, "a registration token"));
     }
 
-    fn learn(&mut self, canary: &str) {
+    fn learn(&mut self, canary: &str, label: &str) {
         let bare = PREFIXES.iter().find_map(|prefix| canary.strip_prefix(prefix)).unwrap_or(canary).trim();
         if bare.len() >= LEAST && self.canaries.insert(bare.to_owned()) {
-            self.windows.learn(bare);
+            self.windows.learn(bare, label);
         }
     }
 
     fn look(&self, place: &str, text: &[u8]) -> Result<(), String> {
-        if self.windows.occur_in(text) { Err(format!("{place} holds a part of a secret")) } else { Ok(()) }
+        self.windows.occur_in(text).map_or(Ok(()), |what| Err(format!("{place} holds a part of a secret: {what}")))
     }
 }
 
 /// All parts of all encodings of the canaries, with a filter in front: most bytes of most texts are looked at once.
 struct Windows {
-    parts: BTreeSet<[u8; LEAST]>,
+    /// Each with the index of what it is a part of.
+    parts: BTreeMap<[u8; LEAST], usize>,
+    labels: Vec<String>,
     filter: Vec<u64>,
 }
 
 impl Default for Windows {
     fn default() -> Self {
-        Self { parts: BTreeSet::new(), filter: vec![0; 1 << 10] }
+        Self { parts: BTreeMap::new(), labels: Vec::new(), filter: vec![0; 1 << 10] }
     }
 }
 
@@ -135,7 +145,8 @@ fn slot(window: &[u8]) -> (usize, u64) {
 }
 
 impl Windows {
-    fn learn(&mut self, canary: &str) {
+    fn learn(&mut self, canary: &str, label: &str) {
+        self.labels.push(label.to_owned());
         self.add(canary.as_bytes());
         self.add(escaped(canary).as_bytes());
         self.add(
@@ -158,16 +169,19 @@ impl Windows {
             let Ok(part) = <[u8; LEAST]>::try_from(window) else { continue };
             let (word, bit) = slot(window);
             self.filter[word] |= bit;
-            self.parts.insert(part);
+            self.parts.entry(part).or_insert(self.labels.len() - 1);
         }
     }
 
-    fn occur_in(&self, text: &[u8]) -> bool {
-        !self.parts.is_empty()
-            && text.windows(LEAST).any(|window| {
-                let (word, bit) = slot(window);
-                self.filter[word] & bit != 0 && self.parts.contains(window)
-            })
+    fn occur_in(&self, text: &[u8]) -> Option<&str> {
+        if self.parts.is_empty() {
+            return None;
+        }
+        text.windows(LEAST).find_map(|window| {
+            let (word, bit) = slot(window);
+            let part = (self.filter[word] & bit != 0).then(|| self.parts.get(window)).flatten()?;
+            self.labels.get(*part).map(String::as_str)
+        })
     }
 }
 

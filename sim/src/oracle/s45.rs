@@ -1,7 +1,8 @@
 //! S45: what a timer drives happens once per due slot, whatever the clocks do: one heartbeat per half minute, one rotation
 //! per reason.
 //!
-//! A heartbeat that was not confirmed may be repeated, and a new incarnation begins with one. A rotation keeps its id until
+//! A heartbeat that was not confirmed may be repeated; a new incarnation begins with one, and a new credential is tried with
+//! one. A rotation keeps its id until
 //! it is done; a new id needs a reason: somebody asked (flag, intent), the credential was rejected, or it is old.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +18,8 @@ use crate::truth::{CLUSTERS, Truth, is_operator, text};
 /// S45.
 #[derive(Default)]
 pub(super) struct OncePerSlot {
-    /// The last confirmed heartbeat of each incarnation.
-    beats: BTreeMap<Arc<str>, Duration>,
+    /// The last confirmed heartbeat of each incarnation under each credential.
+    beats: BTreeMap<(Arc<str>, String), Duration>,
     rotations: BTreeSet<String>,
     /// Reasons for a rotation that were not used yet.
     reasons: u32,
@@ -49,7 +50,7 @@ impl Oracle for OncePerSlot {
                 self.reasons += u32::from(flag(&commit.after) && !flag(&commit.before));
                 Ok(())
             }
-            Event::Handled { call, status, request, reply, .. } if is_operator(&record.actor) => {
+            Event::Handled { call, status, request, reply, bearer, .. } if is_operator(&record.actor) => {
                 self.reasons += u32::from(matches!(status, 401 | 403));
                 match (call.verb, *status) {
                     ("poll", 200) => {
@@ -60,7 +61,7 @@ impl Oracle for OncePerSlot {
                         self.renewed = record.at;
                         Ok(())
                     }
-                    ("events", 200..=299) => self.beat(record, request),
+                    ("events", 200..=299) => self.beat(record, bearer, request),
                     _ => Ok(()),
                 }
             }
@@ -80,12 +81,12 @@ fn asked_by_intent(reply: &[u8]) -> u32 {
 }
 
 impl OncePerSlot {
-    fn beat(&mut self, record: &Record, body: &[u8]) -> Result<(), String> {
+    fn beat(&mut self, record: &Record, bearer: &str, body: &[u8]) -> Result<(), String> {
         let batch: Value = serde_json::from_slice(body).unwrap_or_default();
         let beats =
             batch["events"].as_array().into_iter().flatten().filter(|event| event["kind"] == "ClusterHeartbeat");
         for _ in beats {
-            let last = self.beats.insert(record.actor.clone(), record.at);
+            let last = self.beats.insert((record.actor.clone(), bearer.to_owned()), record.at);
             let apart = last.map(|last| record.at.saturating_sub(last));
             if let Some(apart) = apart.filter(|apart| *apart < APART) {
                 return Err(format!("two heartbeats within {} s", apart.as_secs()));

@@ -25,7 +25,7 @@ pub struct Books {
 pub struct Job {
     /// As it was delivered first.
     pub wire: Value,
-    /// When that was.
+    /// When it was delivered last.
     pub delivered: Duration,
     /// When its acknowledgement was first answered with success.
     pub acked: Option<Duration>,
@@ -45,7 +45,7 @@ impl Books {
                 for wire in answer["jobs"].as_array().into_iter().flatten() {
                     let Some(id) = wire["id"].as_str() else { continue };
                     let new = || Job { wire: wire.clone(), delivered: record.at, acked: None, closed: None };
-                    self.jobs.entry(id.to_owned()).or_insert_with(new);
+                    self.jobs.entry(id.to_owned()).or_insert_with(new).delivered = record.at;
                 }
             }
             Event::Handled { call, status: 200..=299, .. } => {

@@ -31,6 +31,17 @@ pub async fn install(admin: &Client, foreign: &[Value]) -> Result<(), String> {
         while !established(&admin.get(&one).await.1) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
+        // Established a little before it is served.
+        let spec = &definition["spec"];
+        let served = spec["versions"].as_array().into_iter().flatten().find(|version| version["served"] == true);
+        if let Some(version) = served {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
+            let list = format!("/apis/{group}/{}/{plural}?limit=1", text(&version["name"]));
+            while admin.get(&list).await.0 == 404 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
     }
     Ok(())
 }
