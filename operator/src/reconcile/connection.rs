@@ -31,7 +31,8 @@ pub struct Connection {
     pub credentials: Option<Credentials>,
     /// How to dial.
     pub dial: Dial,
-    /// A Secret that the Cluster names and that is absent, or lacks its key: `caBundleSecretRef`.
+    /// A Secret that the Cluster's spec asks for and that is absent, or lacks its keys: of `caBundleSecretRef`, or the pair of
+    /// `security.mtls`.
     pub missing: Option<String>,
 }
 
@@ -182,6 +183,9 @@ pub async fn read<A: ClusterApi>(api: &A, place: &SecretPlace) -> Result<Connect
         Some(ClientPair { certificate, key })
     };
     let client = stored.as_ref().filter(|_| mutual).and_then(pair);
+    if mutual && client.is_none() {
+        missing = Some(format!("Secret {} with keys tls.crt and tls.key", place.name));
+    }
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let proxy = spec.proxy.as_ref().map_or_else(Proxy::default, |proxy| Proxy {
         http: filled(&proxy.http_proxy),

@@ -241,7 +241,13 @@ impl<A: ClusterApi, T: Transport> Link<A, T> {
         let began = Instant::now();
         let answer = self.transport.send(request, call.deadline(), &connection.dial).await;
         let date = answer.as_ref().ok().and_then(answer::date);
-        let result = answer::read(call, answer, began.elapsed());
+        let request_id = answer.as_ref().ok().and_then(answer::request_id);
+        // A server may quote what it was sent.
+        let result = answer::read(call, answer, began.elapsed()).map_err(|trouble| trouble.without(token));
+        if let Err(trouble) = &result {
+            let request_id = request_id.as_deref().unwrap_or_default();
+            tracing::debug!(call = call.name(), request_id, error = %trouble, "not answered as asked");
+        }
         let mut known = self.known();
         if let (Some(date), Ok(_)) = (date, &result) {
             known.contact.ahead = date.duration_since((self.now)());

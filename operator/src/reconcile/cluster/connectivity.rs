@@ -81,7 +81,8 @@ pub(super) fn connected(snapshot: &Snapshot, cluster: &Object, now: Timestamp) -
     if open || silence(snapshot, cluster, now) >= RUN {
         let unknown = || "the control plane does not answer".to_string();
         let message = seen.trouble.as_ref().map_or_else(unknown, words);
-        return Some((Status::False, Reason::ControlPlaneUnreachable, message));
+        let lacking = snapshot.connection.missing.as_ref().map(|missing| format!("; {missing} is missing"));
+        return Some((Status::False, Reason::ControlPlaneUnreachable, message + &lacking.unwrap_or_default()));
     }
     None
 }

@@ -21,6 +21,7 @@ enum Says {
     Yes,
     Status(u16),
     Html(u16),
+    Quotes,
     Nothing,
 }
 
@@ -47,6 +48,7 @@ fn answer(says: Says) -> Result<http::Response<Bytes>, TransportError> {
         Says::Yes => whole(200, "application/json", r#"{"jobs":[],"token":"t9"}"#),
         Says::Status(status) => whole(status, "application/json", r#"{"error":"x","message":"y"}"#),
         Says::Html(status) => whole(status, "text/html", "<html>"),
+        Says::Quotes => whole(422, "application/json", r#"{"error":"x","message":"bearer t1-canary is odd"}"#),
         Says::Nothing => Err(TransportError::Unknown("reset".into())),
     }
 }
@@ -234,4 +236,11 @@ async fn contact_is_a_run_of_round_trips_and_the_clock_of_the_other_side() {
     let again = world.link.contact();
     assert_eq!((again.since, again.trouble), (again.answered, None));
     assert_eq!(world.link.wait(Group::Poll), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_quotes_the_token_does_not_bring_it_into_a_message() {
+    let world = World::new(&[("token", "t1-canary"), ("cluster-id", "c1")], &[("t1-canary", Says::Quotes)]);
+    let refused = world.call(Call::Acknowledge { job: "j".into() }).await.expect("refused").to_string();
+    assert!(refused.contains("is odd") && !refused.contains("canary"), "{refused}");
 }

@@ -62,6 +62,13 @@ fn a_failing_certificate_is_named_and_other_failures_have_steady_words() {
 }
 
 #[test]
+fn a_secret_that_the_connection_lacks_is_named() {
+    let mut lost = Case::connected().silent(2 * MINUTE);
+    lost.snapshot.connection.missing = Some("Secret x with keys tls.crt and tls.key".into());
+    assert!(lost.message("Connected").ends_with("; Secret x with keys tls.crt and tls.key is missing"));
+}
+
+#[test]
 fn modes_without_an_endpoint_expect_nothing() {
     for mode in [ConnectivityMode::Push, ConnectivityMode::Gitops] {
         let case = Case::new().offered(Offered::Nothing).mode(mode, false);
