@@ -4,6 +4,7 @@
 
 mod adapter;
 mod bad_input;
+mod bad_jobs;
 mod cel;
 mod clients;
 mod cluster;

@@ -69,7 +69,7 @@ pub fn task(job: &Job, settings: &Settings, places: &Places) -> Result<Task, Ref
         (Some(_), Some(_)) => return Err(invalid("payload and encryptedPayload exclude each other")),
         _ => {}
     }
-    if job.idempotency_key.is_none() {
+    if job.idempotency_key.as_deref().is_none_or(str::is_empty) {
         return Err(invalid("idempotencyKey is missing"));
     }
     let unsigned = signature(settings)?;

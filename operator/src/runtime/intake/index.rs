@@ -290,7 +290,9 @@ impl Index {
         open.failures = 0;
         open.memory.last = None;
         open.fresh = None;
-        let before = (open.summary.state, open.summary.line.is_some());
+        // With its payload a decided job loses its object: who waited for it is known from before.
+        let earlier = open.summary.clone();
+        let before = (earlier.state, earlier.line.is_some());
         if let Some(summary) = done.summary {
             open.summary = summary;
         }
@@ -319,8 +321,7 @@ impl Index {
             open.wake(now);
         }
         if before != after {
-            let summary = open.summary.clone();
-            self.wake_peers(&summary);
+            self.wake_peers(&earlier);
         }
     }
 
