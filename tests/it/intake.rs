@@ -248,3 +248,40 @@ async fn a_crash_before_any_write_of_a_job_leaves_one_result() {
     }
     assert!(struck >= 8, "{struck}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_signatures_are_required_every_job_is_refused_and_told_once_as_an_event() {
+    let stage = connected().await;
+    let spec = json!({"spec": {"security": {"signedPayloads": "require"}}});
+    stage.admin.merge_patch("/apis/ops.vworkspace.io/v1alpha1/clusters/cluster", &spec).await;
+    stage.pass(15).await;
+    let id = stage.odoo.apply("c1", files("6.6.0"));
+    let (outcome, error) = stage.ended(&id, 60).await;
+    assert_eq!((outcome, error.split(':').next()), (Outcome::Failed, Some("JobPayloadSignatureInvalid")), "{error}");
+    stage.pass(30).await;
+    let told = stage.odoo.look(|state| {
+        state.clusters["c1"].events.values().filter(|row| row.event.kind == "JobPayloadSignatureInvalid").count()
+    });
+    assert_eq!(told, 1);
+    assert_eq!(stage.instance("files").await, Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn intents_end_when_what_they_ask_for_is_done() {
+    let stage = connected().await;
+    stage.pass(60).await;
+    let resync = stage.odoo.intent("c1", json!({"intent": "resync-status"}));
+    assert_eq!(stage.ended(&resync, 120).await, (Outcome::Succeeded, String::new()));
+    let ensure = json!({"intent": "ensure-application-instance", "applicationInstance": files("6.6.0")});
+    let ensure = stage.odoo.intent("c1", ensure);
+    assert_eq!(stage.ended(&ensure, 120).await, (Outcome::Succeeded, String::new()));
+    let rotations = || stage.odoo.look(|state| state.clusters["c1"].rotations);
+    let before = rotations();
+    let rotate = stage.odoo.intent("c1", json!({"intent": "rotate-operator-credentials"}));
+    assert_eq!(stage.ended(&rotate, 300).await, (Outcome::Succeeded, String::new()));
+    assert_eq!(rotations(), before + 1);
+    let delete = json!({"intent": "delete-application-instance", "namespace": "org-a", "name": "files"});
+    let delete = stage.odoo.intent("c1", delete);
+    assert_eq!(stage.ended(&delete, 120).await, (Outcome::Succeeded, String::new()));
+    assert_eq!(stage.instance("files").await, Value::Null);
+}

@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn kinds_by_verb_place_and_switch() {
         let location = json!({"extraKinds": ["velero.io/BackupStorageLocation", "batch/Job"]});
-        let rows: &[(&str, &str, &str, &str, Verb, Value, Option<Sort>)] = &[
+        type Row = (&'static str, &'static str, &'static str, &'static str, Verb, Value, Option<Sort>);
+        let rows: &[Row] = &[
             (
                 "apps.vworkspace.io/v1alpha1",
                 "ApplicationInstance",
@@ -309,7 +310,8 @@ mod tests {
         let closed = Object(json!({"metadata": {"labels": {}}}));
         let going = Object(json!({"metadata": {"labels": {"managed-by": "vworkspace"}, "deletionTimestamp": "x"}}));
         let create = json!({"createNamespaces": true, "namespacePatterns": ["org-*"]});
-        let rows: &[(Value, &str, Option<&Object>, Verb, Option<Door>)] = &[
+        type Row<'a> = (Value, &'a str, Option<&'a Object>, Verb, Option<Door>);
+        let rows: &[Row<'_>] = &[
             (json!({}), "org-a", Some(&open), Verb::Apply, Some(Door::Open)),
             (json!({}), "org-a", Some(&closed), Verb::Apply, None),
             (json!({}), "org-a", Some(&closed), Verb::Delete, None),

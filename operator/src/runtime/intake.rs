@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::tick::Loop;
@@ -57,8 +58,8 @@ struct Done {
     step: Option<Box<Step>>,
     /// The job as the others see it, after the step.
     summary: Option<Summary>,
-    /// An unsigned payload was taken.
-    unsigned: bool,
+    /// When an unsigned payload was taken.
+    unsigned: Option<Timestamp>,
     /// The own id at that time.
     cluster_id: Option<String>,
     result: Result<(), Failure>,
@@ -250,7 +251,7 @@ fn start<'a, A: ClusterApi, T: Transport>(
     let span = tracing::info_span!("job", job_id = %id);
     let pass = async move {
         let mut done =
-            Done { id: id.clone(), step: None, summary: None, unsigned: false, cluster_id: None, result: Ok(()) };
+            Done { id: id.clone(), step: None, summary: None, unsigned: None, cluster_id: None, result: Ok(()) };
         let work = async {
             let settings = parts.settings.read().await?;
             let connection = connection(&parts.out).await?;
@@ -273,10 +274,12 @@ fn start<'a, A: ClusterApi, T: Transport>(
             Ok(Err(error)) => return Done { result: Err(Failure::Observe(error)), ..done },
             Err(_) => return Done { result: Err(Failure::Overtime), ..done },
         };
-        let step = decide(&snapshot, parts.clock.now());
+        let now = parts.clock.now();
+        let step = decide(&snapshot, now);
         tracing::debug!(why = %step.plan.why, effects = step.plan.effects.len(), "decided");
         done.cluster_id = snapshot.settings.cluster_id.clone();
-        done.unsigned = view.fresh.is_some() && snapshot.task.as_ref().is_ok_and(|task| task.unsigned);
+        let unsigned = view.fresh.is_some() && snapshot.task.as_ref().is_ok_and(|task| task.unsigned);
+        done.unsigned = unsigned.then_some(now);
         done.summary = step.entry.as_ref().map(|entry| Summary::of(entry, &snapshot.settings, &rules.places));
         done.result = match tokio::time::timeout(PASS, act(&parts.out, &step.plan)).await {
             Ok(result) => result,

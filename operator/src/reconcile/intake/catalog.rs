@@ -35,8 +35,11 @@ pub(super) fn check(config_map: &Object) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A member, what it must be, and whether it is.
+type Row = (&'static str, &'static str, fn(&Value) -> bool);
+
 fn chart(entry: &Map<String, Value>) -> Result<(), Refusal> {
-    let rows: &[(&str, &str, fn(&Value) -> bool)] = &[
+    let rows: &[Row] = &[
         ("name", "a string", Value::is_string),
         ("allowedRange", "a string", Value::is_string),
         ("forbidden", "a list of strings", strings),

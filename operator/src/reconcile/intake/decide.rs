@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::journal::{self, Entry, State};
 use super::verdict::Verdict;
-use super::{Origin, Snapshot, Step, Then, start, watch};
+use super::{Origin, Snapshot, Step, Then, audit, start, watch};
 use crate::cluster_api::Object;
 use crate::policy::{Refusal, jobs};
 use crate::protocol::job::digest;
@@ -60,7 +60,9 @@ fn receive(snapshot: &Snapshot, received: &super::Received, order: i64, now: Tim
         entry.job.signature = None;
     }
     entry.result = result;
-    let effects = vec![entry.create(&snapshot.rules.places.operator), acknowledge(&entry)];
+    // The event first: once the entry is there, the refusal is not decided again.
+    let mut effects: Vec<Effect> = audit::event(snapshot, &entry.job.id, now).into_iter().collect();
+    effects.extend([entry.create(&snapshot.rules.places.operator), acknowledge(&entry)]);
     Step::new(entry, Plan { effects, ..Plan::idle(why) }, Then::Acked)
 }
 

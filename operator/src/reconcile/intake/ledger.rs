@@ -143,7 +143,7 @@ pub struct Ledger {
     /// The newest `createdAt` that was ever evicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub horizon: Option<String>,
-    /// When an unsigned payload was last taken (for `PayloadSecurity`).
+    /// What intake tells the cluster loop: `unsignedPayload`, when one was last taken (for `PayloadSecurity`).
     #[serde(skip)]
     pub notes: Map<String, Value>,
     /// Oldest first.

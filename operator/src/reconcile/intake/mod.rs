@@ -26,6 +26,7 @@ use crate::cluster_api::Object;
 use crate::policy::jobs::Places;
 use crate::policy::{Refusal, Settings};
 
+mod audit;
 mod catalog;
 pub mod close;
 mod decide;
@@ -134,6 +135,8 @@ pub struct Snapshot {
     pub rotation: Option<Rotation>,
     /// The event cursor, absent or not, for the one intent that asks for a snapshot.
     pub cursor: Option<Option<Object>>,
+    /// The active Cluster and the outbox, where a refusal has to be told as an event of its own.
+    pub audit: Option<(Object, Option<Object>)>,
     /// What earlier jobs mean for it.
     pub past: Past,
     /// See [`Memory`].

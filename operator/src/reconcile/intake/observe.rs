@@ -8,14 +8,14 @@ use super::past::{Past, Summary};
 use super::receive::Received;
 use super::start::namespace_key;
 use super::work::{Work, task};
-use super::{Memory, Origin, Rules, Snapshot, close, rotation::Rotation};
+use super::{Memory, Origin, Rules, Snapshot, audit, close, rotation::Rotation};
 use crate::cluster_api::{ApiError, ClusterApi, Key};
 use crate::foreign::{core, flux};
 use crate::policy::jobs::Sort;
 use crate::policy::{Refusal, Settings};
 use crate::reconcile::connection::Connection;
 use crate::reconcile::instance::Look;
-use crate::reconcile::report::cursor;
+use crate::reconcile::report::{cursor, outbox};
 
 /// What a pass is about, and what this process knows already.
 pub struct Ask<'a> {
@@ -77,10 +77,17 @@ pub async fn observe<A: ClusterApi>(api: &A, ask: Ask<'_>) -> Result<Snapshot, A
         release: None,
         rotation: None,
         cursor: None,
+        audit: None,
         memory: ask.memory,
     };
     if over {
         return Ok(snapshot);
+    }
+    if let (Err(refusal), Some(cluster)) = (&snapshot.task, &ask.connection.cluster)
+        && audit::told(refusal)
+    {
+        let outbox = api.get(&outbox::key(&snapshot.rules.places.operator)).await?;
+        snapshot.audit = Some((cluster.clone(), outbox));
     }
     let Ok(task) = &snapshot.task else { return Ok(snapshot) };
     match task.work {

@@ -71,6 +71,7 @@ fn case(job: Job, state: State) -> Snapshot {
         release: None,
         rotation: None,
         cursor: None,
+        audit: None,
         past: Past::default(),
         memory: Memory { reachable: true, ..Memory::default() },
     }
@@ -232,7 +233,8 @@ fn the_server_s_answer_to_an_apply() {
 #[test]
 fn when_an_instance_decides() {
     let condition = |type_: &str, status: &str, reason: &str, generation: i64| json!({"type": type_, "status": status, "reason": reason, "message": "m", "observedGeneration": generation});
-    let rows: Vec<(i64, Vec<Value>, Option<(Outcome, &str)>)> = vec![
+    type Row = (i64, Vec<Value>, Option<(Outcome, &'static str)>);
+    let rows: Vec<Row> = vec![
         (1, vec![], None),
         (1, vec![condition("Ready", "True", "HelmReleaseReady", 1)], Some((Outcome::Succeeded, ""))),
         (2, vec![condition("Ready", "True", "HelmReleaseReady", 2)], Some((Outcome::Noop, "superseded"))),
@@ -304,8 +306,8 @@ fn the_result_is_told_until_it_is_taken() {
 
 fn line(number: usize, text: &str) -> Line {
     let body = ResultBody {
-        outcome: if number % 3 == 0 { Outcome::Failed } else { Outcome::Succeeded },
-        error: (number % 3 == 0).then(|| text.to_string()),
+        outcome: if number.is_multiple_of(3) { Outcome::Failed } else { Outcome::Succeeded },
+        error: (number.is_multiple_of(3)).then(|| text.to_string()),
         applied_ref: None,
         conflicts: Vec::new(),
         timestamp: NOW.into(),

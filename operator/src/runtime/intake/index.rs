@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -266,8 +267,8 @@ impl Index {
         if done.cluster_id.as_deref().is_some_and(|id| id != self.cluster_id) {
             self.other_identity = true;
         }
-        if done.unsigned {
-            self.unsigned(now, &done.id);
+        if let Some(at) = done.unsigned {
+            self.unsigned(now, at, &done.id);
         }
         let Some(open) = self.open.get_mut(&done.id) else { return };
         open.running = false;
@@ -325,8 +326,9 @@ impl Index {
         }
     }
 
-    fn unsigned(&mut self, now: Instant, job: &str) {
-        self.notes.insert("unsigned".into(), json!(job));
+    /// For the cluster loop, which says so in `PayloadSecurity`.
+    fn unsigned(&mut self, now: Instant, at: Timestamp, job: &str) {
+        self.notes.insert("unsignedPayload".into(), json!(at.to_string()));
         if self.unsigned.is_none_or(|at| now.saturating_duration_since(at) >= UNSIGNED) {
             self.unsigned = Some(now);
             tracing::warn!(job_id = %job, "a payload was taken that no known key has signed");
