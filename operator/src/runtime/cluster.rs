@@ -103,6 +103,7 @@ async fn pass<A: ClusterApi, T: Transport>(
         false => memory.deleting = None,
     }
     let stored = connection.cluster.as_ref().map(conditions).unwrap_or_default();
+    of.health.control_plane(find(stored, "Connected").is_some_and(|stored| stored["status"] == "True"));
     link.disconnected(find(stored, "Disconnected").is_some_and(|stored| stored["status"] == "True"));
     let plan: Plan = decide(&snapshot, of.clock.now());
     tracing::debug!(why = %plan.why, effects = plan.effects.len(), "decided");

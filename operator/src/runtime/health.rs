@@ -32,6 +32,9 @@ struct Board {
     checks: BTreeMap<&'static str, Result<String, String>>,
     /// Watches that should be complete → why they are not.
     watches: BTreeMap<String, Option<String>>,
+    /// Whether the control plane answers. It is told and never decides: an outage of the control plane must not take the
+    /// webhook down (contract §23.4).
+    connected: bool,
 }
 
 impl Health {
@@ -76,9 +79,14 @@ impl Health {
         self.board(|board| board.watches.remove(watch));
     }
 
-    /// No watch is wanted: this process does not lead.
+    /// Whether the control plane answers, as the Cluster says.
+    pub fn control_plane(&self, connected: bool) {
+        self.board(|board| board.connected = connected);
+    }
+
+    /// No watch is wanted and nobody talks to the control plane: this process does not lead.
     pub fn standby(&self) {
-        self.board(|board| board.watches = BTreeMap::new());
+        self.board(|board| (board.watches, board.connected) = (BTreeMap::new(), false));
     }
 
     /// Whether every check passes, and all of them as the body of `/readyz`.
@@ -104,7 +112,8 @@ impl Health {
             checks.insert("caches", format!("failed: {}", missing.join("; ")));
         }
         let status = if ready { "ready" } else { "not ready" };
-        (ready, json!({ "status": status, "checks": checks, "controlPlane": "disconnected" }))
+        let control_plane = if board.connected { "connected" } else { "disconnected" };
+        (ready, json!({ "status": status, "checks": checks, "controlPlane": control_plane }))
     }
 
     fn board<T>(&self, change: impl FnOnce(&mut Board) -> T) -> T {
@@ -222,8 +231,13 @@ mod tests {
             json!({"status": "not ready", "controlPlane": "disconnected", "checks": {
             "caches": "failed: a: forbidden", "crds": "ok"}}),
         );
+        health.control_plane(true);
+        assert_eq!(health.ready().1["controlPlane"], "connected");
         health.dropped("a");
         assert!(health.ready().0);
+        health.standby();
+        assert_eq!(health.ready().1["controlPlane"], "disconnected");
+        assert!(health.ready().0, "an outage of the control plane is no reason to be unready");
     }
 
     #[test]
