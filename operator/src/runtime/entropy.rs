@@ -7,7 +7,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// Draws random bytes. A value, so that the simulator can repeat a run.
 #[derive(Clone)]
-pub struct Entropy(Arc<dyn Fn(&mut [u8; 16]) + Send + Sync>);
+pub struct Entropy(Arc<Fill>);
+
+type Fill = dyn Fn(&mut [u8; 16]) + Send + Sync;
 
 impl Entropy {
     /// A source that asks `fill`.

@@ -387,8 +387,8 @@ fn resident(this: &Path, operator: &Path, count: u64) -> Result<f64, String> {
     binary.env("KUBECONFIG", &kubeconfig).env("POD_NAMESPACE", install::SYSTEM).arg("--health-probe-bind-address=0");
     let process = Ended(binary.spawn().map_err(|error| format!("the operator: {error}"))?);
     let begun = now();
-    while count > 0 {
-        let found = ready(&address).unwrap_or(0);
+    loop {
+        let found = if count == 0 { 0 } else { ready(&address).unwrap_or(0) };
         if found >= count {
             break;
         }
