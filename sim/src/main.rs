@@ -30,6 +30,9 @@ enum Command {
         /// Simulated seconds per second of yours; without it nothing waits
         #[arg(long, value_name = "N", value_parser = speed)]
         speed: Option<f64>,
+        /// Simulated hours that the control plane is gone in the middle; a week is 168 and takes a few minutes
+        #[arg(long, value_name = "HOURS", default_value = "6", value_parser = clap::value_parser!(u64).range(1..=1000))]
+        away: u64,
     },
     /// One run; prints the verdict and, on failure, writes a case
     Run(RunArgs),
@@ -76,7 +79,7 @@ fn main() -> ExitCode {
         return Exit::NotDeterministic.into();
     }
     match arguments.command {
-        Command::Demo { speed } => demo::demo(screen, speed),
+        Command::Demo { speed, away } => demo::demo(screen, speed, away),
         Command::Run(args) => run::run(screen, &args),
         Command::Replay(args) => replay::replay(screen, &args),
         Command::Meta => meta::meta(screen),

@@ -47,12 +47,13 @@ pub(super) enum Told {
     },
 }
 
-/// Runs the demo. `speed` simulated seconds pass in a second of the reader's time; without it nothing waits.
-pub fn demo(screen: Screen, speed: Option<f64>) -> Exit {
+/// Runs the demo. `speed` simulated seconds pass in a second of the reader's time; without it nothing waits. The control
+/// plane is gone for `away` hours in the middle.
+pub fn demo(screen: Screen, speed: Option<f64>, away: u64) -> Exit {
     let (say, told) = mpsc::channel();
     let teller = std::thread::Builder::new().name("demo".into()).spawn(move || {
         let failed = say.clone();
-        let outcome = on_fresh_thread(1, move || runtime().block_on(play(say)));
+        let outcome = on_fresh_thread(1, move || runtime().block_on(play(say, Duration::from_secs(away * 3600))));
         if let Err(what) = outcome {
             let _ = failed.send(Told::Check { at_ms: 0, check: format!("nothing panics: {what}"), holds: false });
         }
@@ -135,12 +136,14 @@ struct Tale {
     say: mpsc::Sender<Told>,
     /// While time passes in which nothing but routine happens, nothing is told.
     muted: Arc<AtomicBool>,
+    /// How long the control plane is gone.
+    away: Duration,
 }
 
 /// The story stops at its first failed check.
 struct Untrue;
 
-async fn play(say: mpsc::Sender<Told>) {
+async fn play(say: mpsc::Sender<Told>, away: Duration) {
     let case = Case::new("demo", Vec::new());
     let chapter = |title: &str| Told::Chapter { chapter: title.to_owned() };
     let _ = say.send(chapter("An embedded cluster starts"));
@@ -160,7 +163,7 @@ async fn play(say: mpsc::Sender<Told>) {
             return;
         }
     };
-    let mut tale = Tale { world, say, muted };
+    let mut tale = Tale { world, say, muted, away };
     let _ = tale.chapters().await;
     tale.world.end().await;
 }

@@ -14,9 +14,6 @@ use crate::truth::view::differs;
 use crate::truth::{CLUSTERS, INSTANCES, Truth, condition_status, text, uid};
 use crate::world::workload::{self, CLUSTER};
 
-/// How long Odoo is away, in seconds. Long enough for Disconnected, for every backoff to reach its cap, and for two looks of
-/// every timer of an hour.
-const AWAY: u64 = 6 * 3600;
 /// How long it may take until everything is as it was (contract §29.58, §29.64: a minute until the first retry, a minute
 /// for the rest).
 const BACK: u64 = 120;
@@ -76,7 +73,7 @@ impl Tale {
     }
 
     pub(super) async fn away(&mut self) -> Result<(), Untrue> {
-        self.chapter("Odoo is gone for six hours");
+        self.chapter(&format!("Odoo is gone for {} hours", self.away.as_secs() / 3600));
         let before = self.events();
         self.step(Step::Odoo { turn: Turn::Down }).await?;
         self.wait("the Cluster says Disconnected=True", 600, |truth| {
@@ -85,12 +82,12 @@ impl Tale {
         })
         .await?;
         self.mute(true);
-        tokio::time::sleep(Duration::from_secs(AWAY / 2)).await;
+        tokio::time::sleep(self.away / 2).await;
         self.mute(false);
         self.step(Step::Upgrade { instance: INSTANCE.into(), version: "8.1.0".into() }).await?;
         self.ready("HelmReleaseUpgraded", "8.1.0").await?;
         self.mute(true);
-        tokio::time::sleep(Duration::from_secs(AWAY / 2)).await;
+        tokio::time::sleep(self.away / 2).await;
         self.mute(false);
         self.check("hours later the application is untouched", self.helm() == "8.1.0")?;
         self.back(&before).await
