@@ -4,26 +4,34 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::decoded;
 use crate::cluster_api::ApiError;
 
-/// Items as sent, and where the next page begins.
-pub(super) fn whole(text: &str) -> Result<(Vec<Value>, Option<String>), ApiError> {
-    page(text)
+/// What a page says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Read {
+    /// Its objects.
+    pub(super) items: Vec<Value>,
+    /// Where the next page begins.
+    pub(super) next: Option<String>,
+    /// The version at which the list was read.
+    pub(super) version: Option<String>,
+}
+
+/// Items as sent.
+pub(super) fn whole(text: &str) -> Result<Read, ApiError> {
+    let Page { items, metadata } = decoded(text)?;
+    Ok(Read { items, next: metadata.continue_, version: metadata.version })
 }
 
 /// The same without managed fields and status.
-pub(super) fn lean(text: &str) -> Result<(Vec<Value>, Option<String>), ApiError> {
-    let (items, next) = page::<Item>(text)?;
-    Ok((items.into_iter().map(|item| item.0).collect(), next))
-}
-
-fn page<T: DeserializeOwned + Default>(text: &str) -> Result<(Vec<T>, Option<String>), ApiError> {
-    let page: Page<T> = decoded(text)?;
-    Ok((page.items, page.metadata.continue_))
+pub(super) fn lean(text: &str) -> Result<Read, ApiError> {
+    let Page::<Item> { items, metadata } = decoded(text)?;
+    let items = items.into_iter().map(|item| item.0).collect();
+    Ok(Read { items, next: metadata.continue_, version: metadata.version })
 }
 
 #[derive(Default, Deserialize)]
@@ -38,6 +46,8 @@ struct Page<T> {
 struct Metadata {
     #[serde(rename = "continue")]
     continue_: Option<String>,
+    #[serde(rename = "resourceVersion")]
+    version: Option<String>,
 }
 
 #[derive(Default)]
@@ -100,15 +110,15 @@ mod tests {
     fn a_lean_page_lacks_managed_fields_and_status_and_nothing_else() {
         let item = json!({"kind": "A", "metadata": {"name": "n", "managedFields": [{"x": {}}], "labels": {"managedFields": "kept"}},
             "managedFields": 1, "spec": {"metadata": {"managedFields": [1]}, "status": 1}, "status": {"a": 1}});
-        let text = json!({"metadata": {"continue": "t"}, "items": [item]}).to_string();
-        let (items, next) = lean(&text).expect("a page");
-        assert_eq!(next.as_deref(), Some("t"));
-        assert_eq!(whole(&text).expect("a page"), (vec![item.clone()], next));
+        let text = json!({"metadata": {"continue": "t", "resourceVersion": "7"}, "items": [item]}).to_string();
+        let Read { items, next, version } = lean(&text).expect("a page");
+        assert_eq!((next.as_deref(), version.as_deref()), (Some("t"), Some("7")));
+        assert_eq!(whole(&text).expect("a page"), Read { items: vec![item.clone()], next, version });
         let mut expect = item;
         expect["metadata"].as_object_mut().expect("an object").remove("managedFields");
         expect.as_object_mut().expect("an object").remove("status");
         assert_eq!(items, [expect]);
-        assert_eq!(lean(r#"{"metadata":{}}"#), Ok((Vec::new(), None)));
+        assert_eq!(lean(r#"{"metadata":{}}"#), Ok(Read { items: Vec::new(), next: None, version: None }));
         assert!(matches!(whole("{\"secret"), Err(ApiError::Unknown { why }) if !why.contains("secret")));
     }
 }

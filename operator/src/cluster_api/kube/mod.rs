@@ -3,7 +3,7 @@
 //! Each verb is one request with one deadline ([`deadline`]); no verb repeats itself. What a status code means for the
 //! caller is decided in [`error`], what is sent to whom in [`path`].
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures::stream::BoxStream;
 use kube::Client;
@@ -25,6 +25,7 @@ mod discover;
 mod error;
 mod list;
 mod path;
+mod seen;
 pub mod stack;
 mod watch;
 
@@ -38,6 +39,7 @@ pub struct KubeCluster {
     client: Client,
     discovered: Mutex<discover::Memory>,
     lists: Semaphore,
+    seen: Arc<seen::Seen>,
 }
 
 impl KubeCluster {
@@ -46,7 +48,12 @@ impl KubeCluster {
     /// # Errors
     /// When the authentication in `config` is unusable.
     pub fn new(service: HttpService, config: &kube::Config) -> kube::Result<Self> {
-        Ok(Self { client: stack::client(service, config)?, discovered: Mutex::default(), lists: Semaphore::new(LISTS) })
+        Ok(Self {
+            client: stack::client(service, config)?,
+            discovered: Mutex::default(),
+            lists: Semaphore::new(LISTS),
+            seen: Arc::default(),
+        })
     }
 
     async fn send(
@@ -80,6 +87,7 @@ impl KubeCluster {
         let address = path::collection(kind, scope.namespace.as_deref());
         let mut objects = Vec::new();
         let mut from: Option<String> = None;
+        let before = self.seen.before_list(kind);
         loop {
             let page = format!("{address}?{}", path::page(scope, PAGE, from.as_deref()));
             let request = http::Request::get(page)
@@ -87,7 +95,11 @@ impl KubeCluster {
                 .body(Vec::new())
                 .map_err(|error| ApiError::Refused { why: error.to_string() })?;
             let text = self.text(request, Verb::Read, kind).await?;
-            let (items, next) = if scope.lean { list::lean(&text)? } else { list::whole(&text)? };
+            let list::Read { items, next, version } = if scope.lean { list::lean(&text)? } else { list::whole(&text)? };
+            // Later pages are read at the first one's version.
+            if from.is_none() {
+                self.seen.listed(kind, version.as_deref(), before);
+            }
             objects.extend(items.into_iter().map(|item| typed(item, kind)));
             match next {
                 Some(token) if !token.is_empty() => from = Some(token),
@@ -107,8 +119,12 @@ const UID_MISMATCH: [&str; 2] = ["UID in the precondition", "UID in precondition
 
 impl ClusterApi for KubeCluster {
     async fn get(&self, key: &Key) -> Result<Option<Object>, ApiError> {
+        let before = self.seen.before_read(key);
         match self.send(Verb::Read, &key.kind, http::Method::GET, &path::object(key), None).await {
-            Ok(object) => Ok(Some(object)),
+            Ok(object) => {
+                self.seen.read(key, object.text("/metadata/resourceVersion"), before);
+                Ok(Some(object))
+            }
             Err(ApiError::Missing) => Ok(None),
             Err(error) => Err(error),
         }
@@ -141,7 +157,10 @@ impl ClusterApi for KubeCluster {
     async fn update(&self, object: &Object) -> Result<Object, ApiError> {
         let key = path::key_of(object);
         let address = format!("{}?fieldManager={}", path::object(&key), Manager::Operator.name());
-        self.send(Verb::Write, &key.kind, http::Method::PUT, &address, Some((JSON, &object.0))).await
+        let before = self.seen.before_read(&key);
+        let written = self.send(Verb::Write, &key.kind, http::Method::PUT, &address, Some((JSON, &object.0))).await?;
+        self.seen.read(&key, written.text("/metadata/resourceVersion"), before);
+        Ok(written)
     }
 
     async fn patch(&self, key: &Key, uid: &Uid, merge: &Value) -> Result<Object, ApiError> {
@@ -206,7 +225,7 @@ impl ClusterApi for KubeCluster {
     }
 
     fn watch(&self, kind: &Kind, scope: &Scope, detail: Detail) -> BoxStream<'static, Change> {
-        watch::watch(&self.client, kind, scope, detail)
+        watch::watch(&self.client, &self.seen, kind, scope, detail)
     }
 
     async fn discover(&self) -> Result<Caps, ApiError> {

@@ -82,3 +82,45 @@ async fn an_object_that_is_too_deep_costs_only_itself() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_lists_anew_when_a_list_is_behind_what_it_told() {
+    let version = Arc::new(std::sync::atomic::AtomicU64::new(7));
+    let answered = version.clone();
+    let service = service_fn(move |request: http::Request<kube::client::Body>| {
+        let watching = request.uri().query().unwrap_or_default().contains("watch=true");
+        let version = answered.load(std::sync::atomic::Ordering::Relaxed);
+        let list = format!(r#"{{"metadata":{{"resourceVersion":"{version}"}},"items":[]}}"#);
+        let told = nested("a", 1).replace(r#""resourceVersion":"7""#, r#""resourceVersion":"8""#);
+        let event = format!("{{\"type\":\"MODIFIED\",\"object\":{told}}}\n");
+        let frame = |text: String| Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(text)));
+        let body = if watching {
+            // Silent after its one event.
+            http_body_util::StreamBody::new(
+                futures::stream::iter([frame(event)]).chain(futures::stream::pending()).boxed(),
+            )
+        } else {
+            http_body_util::StreamBody::new(futures::stream::iter([frame(list)]).boxed())
+        };
+        let body = body.map_err(|never: Infallible| match never {}).boxed_unsync();
+        async move { Ok(http::Response::new(body)) }
+    });
+    let api = KubeCluster::new(HttpService::new(service), &kube::Config::new("http://api".parse().expect("a URI")))
+        .expect("no authentication");
+    let kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
+    let mut watch = api.watch(&kind, &Scope::all(), Detail::Metadata);
+    let mut first = Vec::new();
+    while !matches!(first.last(), Some(Change::Applied(_))) {
+        first.push(watch.next().await.expect("a watch has no end"));
+    }
+    let silent = std::time::Duration::from_secs(1);
+    for ahead in [8, 9] {
+        version.store(ahead, std::sync::atomic::Ordering::Relaxed);
+        api.list(&kind, &Scope::all()).await.expect("a list");
+        assert!(tokio::time::timeout(silent, watch.next()).await.is_err(), "{ahead} is not behind 8");
+    }
+    version.store(3, std::sync::atomic::Ordering::Relaxed);
+    api.list(&kind, &Scope::all()).await.expect("a list");
+    let again: Vec<Change> = watch.by_ref().take(3).collect().await;
+    assert!(matches!(&again[..], [Change::Interrupted(_), Change::Reset, Change::Synced]), "{again:?}");
+}

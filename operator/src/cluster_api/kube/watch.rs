@@ -3,6 +3,7 @@
 //! List, then watch; lists are quorum reads. Never `any_semantic`, never `streaming_lists`: both may return data older
 //! than already seen. A watch lasts 45 s, so that a half-open connection is blind for at most 50 s, not 295 s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,9 +15,11 @@ use kube::{Client, Resource, runtime::watcher as watch_events};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::watch as signal;
 use tokio::time::Instant;
 
 use super::error::{Verb, from_kube, from_status};
+use super::seen::Seen;
 use crate::cluster_api::backoff::backoff;
 use crate::cluster_api::{ApiError, Change, Detail, Kind, Object, Scope};
 
@@ -30,10 +33,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const RECOVERED: Duration = Duration::from_secs(60);
 
 /// See [`crate::cluster_api::ClusterApi::watch`].
-pub(super) fn watch(client: &Client, kind: &Kind, scope: &Scope, detail: Detail) -> BoxStream<'static, Change> {
+pub(super) fn watch(
+    client: &Client,
+    seen: &Arc<Seen>,
+    kind: &Kind,
+    scope: &Scope,
+    detail: Detail,
+) -> BoxStream<'static, Change> {
     match detail {
-        Detail::Full => changes::<DynamicObject>(client, kind, scope),
-        Detail::Metadata => changes::<PartialObjectMeta<DynamicObject>>(client, kind, scope),
+        Detail::Full => changes::<DynamicObject>(client, seen, kind, scope),
+        Detail::Metadata => changes::<PartialObjectMeta<DynamicObject>>(client, seen, kind, scope),
     }
 }
 
@@ -58,9 +67,11 @@ struct Watch<K> {
     failures: u32,
     last_failure: Option<Instant>,
     pause: Option<Duration>,
+    seen: Arc<Seen>,
+    histories: signal::Receiver<u64>,
 }
 
-fn changes<K>(client: &Client, kind: &Kind, scope: &Scope) -> BoxStream<'static, Change>
+fn changes<K>(client: &Client, seen: &Arc<Seen>, kind: &Kind, scope: &Scope) -> BoxStream<'static, Change>
 where
     K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
         + Clone
@@ -91,6 +102,8 @@ where
         failures: 0,
         last_failure: None,
         pause: None,
+        seen: seen.clone(),
+        histories: seen.histories(),
     };
     stream::unfold(watch, |mut watch| async move {
         let change = watch.next().await;
@@ -113,7 +126,15 @@ where
         if let Some(pause) = self.pause.take() {
             tokio::time::sleep(pause).await;
         }
-        let event = self.events.next().await;
+        let event = tokio::select! {
+            biased;
+            // Cannot fail: the sender lives in `seen`.
+            _ = self.histories.changed() => {
+                self.restart();
+                return Change::Interrupted(ApiError::Unknown { why: "the cluster's storage went back".into() });
+            }
+            event = self.events.next() => event,
+        };
         match event {
             // A list that begins says nothing about the server yet, so it does not count as recovery.
             Some(Ok(Event::Init)) => Change::Reset,
@@ -160,6 +181,7 @@ where
 
     /// The object as the server sent it, with its own apiVersion and kind also for metadata and items of built-in lists.
     fn object(&self, object: &K) -> Object {
+        self.seen.watched(&self.kind, object.meta().resource_version.as_deref());
         let mut value = serde_json::to_value(object).unwrap_or(Value::Null);
         if let Some(map) = value.as_object_mut() {
             map.insert("apiVersion".into(), json!(self.kind.api_version()));
