@@ -69,7 +69,7 @@ impl OperationEngine for Helm {
         }
         let spec = values::merge(&held(target, |_| true), &wanted);
         let object = taken(target, Value::Object(spec));
-        Ok(Start { key, object, take: Some(Manager::Upgrade), outputs, degraded: None })
+        Ok(Start { key, before: Vec::new(), object, take: Some(Manager::Upgrade), outputs, degraded: None })
     }
 
     fn interpret(&self, order: &Order, _: &Caps, child: &Object, _: &Facts, _: Timestamp) -> Reading {

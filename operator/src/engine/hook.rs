@@ -93,7 +93,7 @@ impl OperationEngine for Hook {
             return Err(Hold::wait(Reason::MissingSecret, message));
         }
         let object = child(&key, order, caps, &parameters, &pod);
-        Ok(Start { key, object, take: None, outputs: Map::new(), degraded: None })
+        Ok(Start { key, before: Vec::new(), object, take: None, outputs: Map::new(), degraded: None })
     }
 
     fn interpret(&self, order: &Order, _: &Caps, child: &Object, facts: &Facts, now: Timestamp) -> Reading {

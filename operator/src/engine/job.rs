@@ -77,7 +77,7 @@ impl OperationEngine for Job {
             return Err(Hold::wait(Reason::DependencyMissing, message));
         }
         let object = child(&key, order, caps, &parameters);
-        Ok(Start { key, object, take: None, outputs: Map::new(), degraded: None })
+        Ok(Start { key, before: Vec::new(), object, take: None, outputs: Map::new(), degraded: None })
     }
 
     fn interpret(&self, order: &Order, _: &Caps, child: &Object, facts: &Facts, now: Timestamp) -> Reading {

@@ -20,9 +20,12 @@ pub mod job;
 pub mod operation;
 pub mod parameters;
 mod pods;
+pub mod snapshot;
 #[cfg(test)]
 mod trial;
 pub mod values;
+pub mod velero;
+pub mod volsync;
 pub mod workflow;
 
 /// Everything a release is rendered from. Two equal wishes give byte-equal children.

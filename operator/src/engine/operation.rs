@@ -157,6 +157,9 @@ impl Hold {
 pub struct Start {
     /// Where the child is.
     pub key: Key,
+    /// Objects the child needs, each created before it by a create-only request; one that is there with our uid label is
+    /// done already.
+    pub before: Vec<Object>,
     /// The child, complete with labels and owner (contract §4.1, §3.5).
     pub object: Object,
     /// One create-only request; or, for the `helm` engine alone, a forced apply under this manager.

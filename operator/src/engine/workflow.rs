@@ -72,7 +72,7 @@ impl OperationEngine for Workflow {
             return Err(Hold::wait(Reason::WorkflowTemplateNotFound, message));
         };
         let object = child(&key, order, &parameters, &reference);
-        Ok(Start { key, object, take: None, outputs: Map::new(), degraded: None })
+        Ok(Start { key, before: Vec::new(), object, take: None, outputs: Map::new(), degraded: None })
     }
 
     fn interpret(&self, order: &Order, _: &Caps, child: &Object, facts: &Facts, _: Timestamp) -> Reading {

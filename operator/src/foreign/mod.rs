@@ -9,6 +9,7 @@ use crate::api::Open;
 use crate::cluster_api::Object;
 
 pub mod argo;
+pub mod claim;
 pub mod core;
 pub mod fields;
 pub mod flux;
@@ -16,7 +17,11 @@ pub mod helm_storage;
 pub mod job;
 pub mod packed;
 pub mod pod;
+pub mod quantity;
+pub mod snapshot;
 pub mod text;
+pub mod velero;
+pub mod volsync;
 
 /// Status of a foreign condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,11 +36,13 @@ const GROUPS: [&str; 14] = [
 
 /// Kinds whose optional fields we ask for, with the versions we would use, best first, and how many steps the deepest of
 /// them may have. Only the schema of the version that would be used is read.
-const PROBED: [(&str, &[&str], &[&str], usize); 3] = [
+const PROBED: [(&str, &[&str], &[&str], usize); 5] = [
     // A pod template declares thousands of fields; of a Job itself we ask for the first level.
     ("batch", &["jobs"], &["v1"], 2),
     ("helm.toolkit.fluxcd.io", &["helmreleases"], &["v2", "v2beta2"], 6),
     ("source.toolkit.fluxcd.io", &["ocirepositories", "helmrepositories", "helmcharts"], &["v1", "v1beta2"], 6),
+    ("velero.io", &["backups", "restores"], &["v1"], 2),
+    ("volsync.backube", &["replicationsources", "replicationdestinations"], &["v1alpha1"], 3),
 ];
 
 /// What the last successful reads said.
