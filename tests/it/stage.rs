@@ -44,8 +44,6 @@ pub(crate) struct Stage {
     pub(crate) notifications: Notifications,
     /// The way to the control plane.
     pub(crate) way: Front,
-    /// What goes wrong on that way.
-    pub(crate) faults: Faults,
     deny: Deny,
     ids: Entropy,
     _flux: JoinSet<()>,
@@ -80,12 +78,11 @@ impl Stage {
         let notifications = Notifications::new(move || clock.now());
         let clock = cluster.clock();
         let odoo = Odoo::new(1, move || clock.now());
-        let faults = Faults::default();
-        let way = Front::to(odoo.clone(), History::new(|| Duration::ZERO), faults.clone());
+        let way = Front::to(odoo.clone(), History::new(|| Duration::ZERO), Faults::default());
         let deny: Deny = Arc::new(Mutex::new(Box::new(|_, _| false)));
         let ids = counted();
         let operator = JoinSet::new();
-        Self { cluster, world, admin, odoo, notifications, way, faults, deny, ids, _flux: flux, operator }
+        Self { cluster, world, admin, odoo, notifications, way, deny, ids, _flux: flux, operator }
     }
 
     /// Starts the operator.

@@ -85,16 +85,18 @@ impl Oracle for JobsAreAnswered {
             mine.map(|row| (row.id.clone(), !row.acks.is_empty())).collect()
         })?;
         let late = |since: Duration, bound: Duration| now.saturating_sub(since.max(self.calm)) > bound;
-        open.into_iter().find_map(|(id, acked)| {
+        let owed = open.into_iter().map(|(id, acked)| {
             let issued = self.issued.get(&id).copied().unwrap_or(self.calm);
             if !acked {
-                return Some(Pending { why: format!("job {id} is not acknowledged"), overdue: late(issued, TO_ACK) });
+                return Pending { why: format!("job {id} is not acknowledged"), overdue: late(issued, TO_ACK) };
             }
             let job = truth.books.jobs.get(&id);
             let overdue =
                 job.and_then(|job| self.since(job, issued, truth)).is_some_and(|since| late(since, TO_RESULT));
-            Some(Pending { why: format!("job {id} has no result"), overdue })
-        })
+            Pending { why: format!("job {id} has no result"), overdue }
+        });
+        // One that is late counts, whichever job is the first.
+        owed.max_by_key(|owed| owed.overdue)
     }
 }
 

@@ -68,12 +68,13 @@ pub(super) async fn discover(client: &Client, memory: &Mutex<Memory>) -> Result<
     } else {
         aggregated(&groups.items, &mut caps.versions);
     }
-    fields(client, &mut caps, &mut schemas).await;
+    // What was read is kept also if something else was not: the next attempt asks for less.
+    let complete = fields(client, &mut caps, &mut schemas).await;
     releases(client, &mut caps).await;
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
     memory.caps = caps.clone();
     memory.schemas = schemas;
-    Ok(caps)
+    complete.map(|()| caps)
 }
 
 /// Both answers to `GET /apis`: the aggregated one has `items`, the classic one `groups`.
@@ -239,9 +240,11 @@ struct SchemaName {
     kind: String,
 }
 
-async fn fields(client: &Client, caps: &mut Caps, schemas: &mut BTreeMap<String, String>) {
-    // A server without OpenAPI v3 yields no declared fields, which the engines read as "do not send optional ones".
-    let Ok(index) = read::<SchemaIndex>(client, "/openapi/v3", "application/json").await else { return };
+/// # Errors
+/// A schema could not be read for a reason that passes. Without its optional fields a release would be rendered as for an old
+/// server, and nobody would look at it again for hours.
+async fn fields(client: &Client, caps: &mut Caps, schemas: &mut BTreeMap<String, String>) -> Result<(), ApiError> {
+    let Some(index) = schema::<SchemaIndex>(client, "/openapi/v3").await? else { return Ok(()) };
     for (group, plurals, wanted, depth) in PROBED {
         for plural in plurals {
             let Some(version) = caps.served(group, plural, wanted).map(String::from) else {
@@ -257,7 +260,7 @@ async fn fields(client: &Client, caps: &mut Caps, schemas: &mut BTreeMap<String,
             if schemas.get(&name) == Some(address) && caps.fields.contains_key(&name) {
                 continue;
             }
-            let Ok(document) = read::<SchemaDocument>(client, address, "application/json").await else { continue };
+            let Some(document) = schema::<SchemaDocument>(client, address).await? else { continue };
             // One document holds every kind of the group version: take all plurals it serves for us.
             for sibling in plurals {
                 let Some(schema) = find(&document, group, &version, sibling) else { continue };
@@ -268,6 +271,18 @@ async fn fields(client: &Client, caps: &mut Caps, schemas: &mut BTreeMap<String,
                 schemas.insert(name, address.clone());
             }
         }
+    }
+    Ok(())
+}
+
+/// A part of the OpenAPI description. A server that has none yields no declared fields, which the engines read as "do not
+/// send optional ones"; one that fails is asked again.
+async fn schema<T: DeserializeOwned>(client: &Client, address: &str) -> Result<Option<T>, ApiError> {
+    match get(client, address, "application/json").await {
+        // One that cannot be read will not be readable next time either.
+        Ok(text) => Ok(serde_json::from_str(&text).ok()),
+        Err(error @ (ApiError::Unknown { .. } | ApiError::Throttled { .. })) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
@@ -329,13 +344,17 @@ async fn releases(client: &Client, caps: &mut Caps) {
 }
 
 async fn read<T: DeserializeOwned>(client: &Client, address: &str, accept: &str) -> Result<T, ApiError> {
+    let text = get(client, address, accept).await?;
+    serde_json::from_str(&text).map_err(|error| ApiError::Unknown { why: format!("discovery: {error}") })
+}
+
+async fn get(client: &Client, address: &str, accept: &str) -> Result<String, ApiError> {
     let kind = Kind::cluster("", "v1", "Discovery", address);
     let request = http::Request::get(address)
         .header(http::header::ACCEPT, accept)
         .body(Vec::new())
         .map_err(|error| ApiError::Unknown { why: error.to_string() })?;
-    let text = client.request_text(request).await.map_err(|error| from_kube(error, Verb::Read, &kind))?;
-    serde_json::from_str(&text).map_err(|error| ApiError::Unknown { why: format!("discovery: {error}") })
+    client.request_text(request).await.map_err(|error| from_kube(error, Verb::Read, &kind))
 }
 
 #[cfg(test)]

@@ -77,8 +77,8 @@ pub(in crate::engine) fn of_pod(spec: &Value) -> BTreeSet<Reference> {
         found.extend(text(secret, "name").map(|name| Reference::secret(&name, None)));
     }
     let mut source = |place: &Value, secret: &str, config_map: &str, name: &str, keyed: bool| {
-        let makers: [(&str, fn(&str, Option<&str>) -> Reference); 2] =
-            [(secret, Reference::secret), (config_map, Reference::config_map)];
+        type Maker = fn(&str, Option<&str>) -> Reference;
+        let makers: [(&str, Maker); 2] = [(secret, Reference::secret), (config_map, Reference::config_map)];
         for (field, make) in makers {
             let Some(source) = place.get(field).filter(|source| needed(source)) else { continue };
             // A Secret volume says secretName where everything else says name.

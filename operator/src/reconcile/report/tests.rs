@@ -138,7 +138,7 @@ impl Reporter {
     }
 
     fn answer(&mut self, batch: &Batch, answer: Result<(), Trouble>) -> Answered {
-        let answered = batch.answered(&mut self.book, answer.as_ref().map(|()| ()));
+        let answered = batch.answered(&mut self.book, answer.as_ref().copied());
         self.size = self.size.after(answered, batch.len());
         answered
     }
