@@ -206,13 +206,19 @@ fn start<T: Transport>(
     tasks.spawn("intake loop", intake::run(without_queue.clone()));
     tasks.spawn("report loop", report::report(without_queue.clone()));
     tasks.spawn("commit status loop", commit_status::commit_status(without_queue));
-    tasks.spawn("changes", changes::run(Arc::clone(&out.api), changes.clone(), caps.clone()));
     let (api, health, mut caps, workers) = (Arc::clone(&out.api), health.clone(), caps.clone(), config.workers);
     tasks.spawn("watches", watches.run());
     tasks.spawn("applicationinstance controller", async move {
         // Without discovery nothing can be rendered.
         if caps.wait_for(|caps| !caps.versions.is_empty()).await.is_ok() {
-            controllers::run(&*api, own, pass, workers, writer, woken, changes, health).await;
+            // In one task: who of several waiters for discovery wakes first is tokio's draw, and a run must repeat.
+            let others = changes::run(Arc::clone(&api), changes.clone(), caps.clone());
+            let own = controllers::run(&*api, own, pass, workers, writer, woken, changes, health);
+            tokio::select! {
+                biased;
+                () = others => {}
+                () = own => {}
+            }
         }
     });
 }
